@@ -1,0 +1,220 @@
+"""All settings, and the only reader of the environment: one group per folder, each `HEADGATE_<GROUP>_<NAME>`.
+
+Where a value stands in more than one place, the environment wins over `.env`, and both over the addresses that a running
+`headgate up` left in its home.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.errors import BadSettings
+from worker.model import Places
+
+ENDPOINTS = "endpoints.json"
+
+
+def _config(prefix: str) -> SettingsConfigDict:
+    return SettingsConfigDict(env_prefix=prefix, env_file=".env", extra="ignore", frozen=True, populate_by_name=True)
+
+
+class ListenerSettings(BaseSettings):
+    """How folders are watched."""
+
+    model_config = _config("HEADGATE_LISTENER_")
+
+    scan_seconds: PositiveFloat = Field(30, description="Pause between two scans of all folders; the scan is the truth.")
+    batch: PositiveInt = Field(500, description="How many files are opened in one transaction at the most.")
+
+    @property
+    def scan_every(self) -> timedelta:
+        """Pause between two scans of all folders."""
+        return timedelta(seconds=self.scan_seconds)
+
+
+class LedgerSettings(BaseSettings):
+    """How long claims hold, and how long what is over is kept."""
+
+    model_config = _config("HEADGATE_LEDGER_")
+
+    lease_seconds: float = Field(30, ge=1, description="How long a claim holds without being renewed.")
+    retention_days: PositiveFloat = Field(
+        90, description="How long done and duplicate arrivals and their audit are kept; rejected ones stay."
+    )
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a claim holds without being renewed."""
+        return timedelta(seconds=self.lease_seconds)
+
+    @property
+    def retention(self) -> timedelta:
+        """How long done and duplicate arrivals are kept."""
+        return timedelta(days=self.retention_days)
+
+
+class EventsSettings(BaseSettings):
+    """How the announcer rings."""
+
+    model_config = _config("HEADGATE_EVENTS_")
+
+    answer_seconds: float = Field(
+        10, ge=0.1, description="How long a ring may stay unanswered before the next rung; doubles up to 15 minutes."
+    )
+    again: int = Field(2, ge=0, description="How often an unanswered ring is rung again before a direct dispatch.")
+
+    @property
+    def answer_within(self) -> timedelta:
+        """How long the first ring may stay unanswered."""
+        return timedelta(seconds=self.answer_seconds)
+
+
+class RecordsSettings(BaseSettings):
+    """What is too much to read."""
+
+    model_config = _config("HEADGATE_RECORDS_")
+
+    max_record_bytes: PositiveInt = Field(16 * 1024**2, description="The longest record, in bytes.")
+    max_expanded_bytes: PositiveInt = Field(64 * 1024**3, description="The largest file once expanded, in bytes.")
+    max_expansion: PositiveInt = Field(200, description="How many times its size a compressed file may expand.")
+    chunk_rows: PositiveInt = Field(100_000, description="How many rows are held and committed at a time.")
+
+
+class WorkerSettings(BaseSettings):
+    """How runs are executed."""
+
+    model_config = _config("HEADGATE_WORKER_")
+
+    pool: str = Field("headgate", min_length=1, description="The Prefect work pool of our deployments.")
+    limit: PositiveInt = Field(2, description="How many runs one worker executes at the same time.")
+    query_seconds: float = Field(0.5, ge=0.05, description="Pause between two looks for scheduled runs.")
+    grace_seconds: float = Field(60, ge=0, description="How long runs may go on after a request to stop.")
+
+
+class Settings(BaseSettings):
+    """Everything Headgate can be told from outside."""
+
+    model_config = _config("HEADGATE_")
+
+    home: Path = Field(Path(".headgate"), description="The folder of all that Headgate keeps.")
+    inbox: Path = Field(Path("inbox"), description="The folder that relative paths of `Folder` stand below.")
+    pipelines: str = Field("automations.pipelines:PIPELINES", description="The pipelines, as package.module:name.")
+    automations: str = Field("automations.apply:apply", description="What makes the Prefect server match the code.")
+    database_url: SecretStr | None = Field(None, description="PostgreSQL for ledger and sink: postgresql://...")
+    api_url: str | None = Field(
+        None, validation_alias="PREFECT_API_URL", description="The Prefect server's API: http://host:port/api"
+    )
+    api_auth: SecretStr | None = Field(
+        None, validation_alias="PREFECT_API_AUTH_STRING", description="The server's user:password, if it asks for one."
+    )
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least level that is logged.")
+    log_json: bool | None = Field(None, description="Log as JSON; if unset, JSON unless on a terminal.")
+
+    listener: ListenerSettings = Field(default_factory=ListenerSettings)
+    ledger: LedgerSettings = Field(default_factory=LedgerSettings)
+    events: EventsSettings = Field(default_factory=EventsSettings)
+    records: RecordsSettings = Field(default_factory=RecordsSettings)
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)
+
+    @classmethod
+    def load(cls, **given: object) -> Self:
+        """Read the settings; what is `given` (by the command line) wins over all.
+
+        Raises:
+            BadSettings: a value is wrong; the text names its variable and what is allowed.
+
+        """
+        try:
+            settings = cls.model_validate({**cls().model_dump(exclude_unset=True), **given}) if given else cls()
+        except ValidationError as error:
+            raise BadSettings(_explain(error)) from error
+        home = settings.home.absolute()
+        found: dict[str, object] = {"home": home, "inbox": settings.inbox.absolute()}
+        endpoints = Endpoints.read(home)
+        if endpoints is not None:
+            if settings.database_url is None:
+                found["database_url"] = SecretStr(endpoints.database_url)
+            if settings.api_url is None:
+                found["api_url"] = endpoints.api_url
+        return settings.model_copy(update=found)
+
+    @property
+    def places(self) -> Places:
+        """The folders that Headgate keeps things in."""
+        return Places(
+            spool=self.home / "spool",
+            archive=self.home / "archive",
+            rejected=self.home / "rejected",
+            work=self.home / "work",
+        )
+
+    def require_database(self) -> str:
+        """Where the ledger is, with its password; for drivers only, never to be shown."""
+        if self.database_url is None:
+            message = (
+                "No database: start `headgate up` in this folder, or set HEADGATE_DATABASE_URL "
+                "to postgresql://user:password@host:port/name."
+            )
+            raise BadSettings(message)
+        return self.database_url.get_secret_value()
+
+    def require_api(self) -> str:
+        """Where the Prefect server's API is."""
+        if self.api_url is None:
+            message = (
+                "No Prefect server: start `headgate up` in this folder, or set PREFECT_API_URL to http://host:port/api."
+            )
+            raise BadSettings(message)
+        return self.api_url.rstrip("/")
+
+    def environment(self) -> dict[str, str]:
+        """What a child process needs in its environment to see the same settings from any folder."""
+        variables = {
+            "HEADGATE_HOME": str(self.home),
+            "HEADGATE_INBOX": str(self.inbox),
+            "HEADGATE_PIPELINES": self.pipelines,
+            "HEADGATE_AUTOMATIONS": self.automations,
+        }
+        if self.database_url is not None:
+            variables["HEADGATE_DATABASE_URL"] = self.database_url.get_secret_value()
+        if self.api_url is not None:
+            variables["PREFECT_API_URL"] = self.api_url
+        return variables
+
+
+class Endpoints(BaseModel):
+    """The addresses that a running `headgate up` leaves in its home for other commands. The file is its owner's alone."""
+
+    database_url: str
+    api_url: str
+
+    @classmethod
+    def read(cls, home: Path) -> Self | None:
+        """Read what was left; None if nothing was."""
+        try:
+            return cls.model_validate_json((home / ENDPOINTS).read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def write(self, home: Path) -> None:
+        """Leave the addresses, readable by the owner alone: the database's password is in them."""
+        path = home / ENDPOINTS
+        fresh = path.with_suffix(".new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(self.model_dump_json(), encoding="utf-8")
+        fresh.replace(path)
+
+
+def _explain(error: ValidationError) -> str:
+    """Say of each wrong value which variable holds it and what is allowed."""
+    groups = (ListenerSettings, LedgerSettings, EventsSettings, RecordsSettings, WorkerSettings)
+    prefix = next((group.model_config["env_prefix"] for group in groups if group.__name__ == error.title), "HEADGATE_")
+    lines = []
+    for problem in error.errors(include_url=False):
+        name = "_".join(str(part) for part in problem["loc"]).upper()
+        variable = name if name.startswith("PREFECT_") else f"{prefix}{name}"
+        lines.append(f"{variable}={problem['input']!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}.")
+    return " ".join(lines)
