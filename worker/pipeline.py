@@ -101,7 +101,8 @@ class Folder:
         _one_of("Folder", "after", self.after, After)
         _one_of("Folder", "duplicates", self.duplicates, Duplicates)
         _require(
-            isinstance(self.ready, Quiet | Marker), "Folder(ready=...): write ready=Quiet(0.1) or ready=Marker('.done')."
+            isinstance(self.ready, Quiet | Marker),
+            "Folder(ready=...): write ready=Quiet(0.1) or ready=Marker('.done').",
         )
 
     @property
@@ -212,7 +213,8 @@ def lookup(
     _require(isinstance(reference, str | Path), f"{call}: name a table, or give a Path to a file.")
     if isinstance(reference, str):
         _require(
-            TABLE.fullmatch(reference), f"{call}: not a table's name; for a file write lookup(Path({reference!r}), ...)."
+            TABLE.fullmatch(reference),
+            f"{call}: not a table's name; for a file write lookup(Path({reference!r}), ...).",
         )
     else:
         _require(reference.suffix in {".csv", ".parquet"}, f"{call}: a reference file ends in .csv or .parquet.")
@@ -331,7 +333,8 @@ class Pipeline:
         _require(len(set(kinds)) == len(kinds), f"{say}: one Csv(), one Json() and one Parquet() at the most.")
         if self.sink.mode != "append":
             _require(
-                self.key, f"{say}: mode={self.sink.mode!r} needs a key; mark columns of the schema with primary_key=True."
+                self.key,
+                f"{say}: mode={self.sink.mode!r} needs a key; mark columns of the schema with primary_key=True.",
             )
         unknown = [column for column in self.sink.key if column not in self.schema.column_names()]
         _require(not unknown, f"{say}: the key names columns that the schema has not: {unknown}.")

@@ -1,7 +1,7 @@
 """All settings, and the only reader of the environment: one group per folder, each `HEADGATE_<GROUP>_<NAME>`.
 
-Where a value stands in more than one place, the environment wins over `.env`, and both over the addresses that a running
-`headgate up` left in its home.
+Where a value stands in more than one place, the environment wins over `.env`, and both over the addresses that a
+running `headgate up` left in its home.
 """
 
 from datetime import timedelta
@@ -26,7 +26,9 @@ class ListenerSettings(BaseSettings):
 
     model_config = _config("HEADGATE_LISTENER_")
 
-    scan_seconds: PositiveFloat = Field(30, description="Pause between two scans of all folders; the scan is the truth.")
+    scan_seconds: PositiveFloat = Field(
+        30, description="Pause between two scans of all folders; the scan is the truth."
+    )
     batch: PositiveInt = Field(500, description="How many files are opened in one transaction at the most.")
 
     @property
@@ -110,7 +112,9 @@ class Settings(BaseSettings):
     api_auth: SecretStr | None = Field(
         None, validation_alias="PREFECT_API_AUTH_STRING", description="The server's user:password, if it asks for one."
     )
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least level that is logged.")
+    log_level: str = Field(
+        "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least level that is logged."
+    )
     log_json: bool | None = Field(None, description="Log as JSON; if unset, JSON unless on a terminal.")
 
     listener: ListenerSettings = Field(default_factory=ListenerSettings)
@@ -186,7 +190,7 @@ class Settings(BaseSettings):
 
 
 class Endpoints(BaseModel):
-    """The addresses that a running `headgate up` leaves in its home for other commands. The file is its owner's alone."""
+    """The addresses that a running `headgate up` leaves in its home for other commands; for its owner's eyes alone."""
 
     database_url: str
     api_url: str

@@ -1,0 +1,227 @@
+"""Arrivals: opened by listeners, looked at by people, settled when their bytes came to rest."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+from psycopg.rows import class_row
+
+from worker.errors import NotFound
+from worker.ledger.database import Connection, Database
+from worker.ledger.queries import QUERIES
+from worker.model import ArrivalRecord, NewArrival, Opened, State
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """An ended arrival whose bytes have not come to rest."""
+
+    arrival_id: int
+    pipeline: str
+    source: str
+    name: str
+    path: bytes
+    spool: str | None
+    state: State
+    reason: str | None
+    detail: str | None
+    finished_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One line of an arrival's audit."""
+
+    at: datetime
+    from_state: str | None
+    to_state: str
+    epoch: int
+    by: str | None
+    reason: str | None
+    detail: str | None
+
+
+class Arrivals:
+    """The arrivals of the ledger.
+
+    Raises:
+        LedgerUnavailable: from any method, when the database does not answer.
+
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def open(self, arrivals: Sequence[NewArrival]) -> list[Opened]:
+        """Open arrivals in one transaction, and wake the announcer.
+
+        Args:
+            arrivals: what was noticed, in any mix of pipelines.
+
+        Returns:
+            What became of each, in the same order: new, known already, rejected as asked, or a duplicate.
+
+        """
+        with self._database.transaction() as connection:
+            opened = self._open(connection, arrivals)
+            fresh = [each for each in opened if not each.known]
+            ids = [each.arrival_id for each in fresh]
+            connection.execute(QUERIES["post_arrived"], {"ids": ids})
+            rejected = [each.arrival_id for each in fresh if each.state is State.REJECTED]
+            if rejected:
+                connection.execute(QUERIES["set_aside_arrival"], {"ids": rejected, "stage": "intake"})
+                connection.execute(QUERIES["post_rejected"], {"ids": rejected})
+            for pipeline in {arrival.pipeline for arrival in arrivals}:
+                connection.execute(QUERIES["notify"], {"pipeline": pipeline})
+        return opened
+
+    def _open(self, connection: Connection, arrivals: Sequence[NewArrival]) -> list[Opened]:
+        rows = [_row(arrival) for arrival in arrivals]
+        opened: list[Opened] = []
+        if not rows:
+            return opened
+        with connection.cursor() as cursor:
+            cursor.executemany(QUERIES["open"], rows, returning=True)
+            results = []
+            while True:
+                results.append(cursor.fetchone())
+                if not cursor.nextset():
+                    break
+        for row, result in zip(rows, results, strict=True):
+            known = False
+            if result is None:
+                result = connection.execute(QUERIES["known"], row).fetchone()  # noqa: PLW2901 - the same row, found later
+                known = result is not None
+            if result is None:
+                result = connection.execute(QUERIES["open_duplicate"], row).fetchone()  # noqa: PLW2901 - as above
+            if result is None:
+                # The arrival that held the content was rejected between the two statements: the way is free now.
+                result = connection.execute(QUERIES["open"], row).fetchone()  # noqa: PLW2901 - as above
+            if result is None:
+                raise AssertionError("an arrival is new, known or a duplicate")
+            opened.append(Opened(result["arrival_id"], State(result["state"]), known))
+        return opened
+
+    def seen(self, pipeline: str, source: str, files: Sequence[tuple[bytes, int, int]]) -> set[tuple[bytes, int, int]]:
+        """Of these files (path, size, mtime_ns), find those that were opened before."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                QUERIES["seen"], {"pipeline": pipeline, "source": source, "paths": [path for path, _, _ in files]}
+            ).fetchall()
+        return {(row["path"], row["size_bytes"], row["mtime_ns"]) for row in rows} & set(files)
+
+    def spooled(self, spools: Sequence[str]) -> set[str]:
+        """Of these places in the spool, find those that an arrival knows."""
+        with self._database.transaction() as connection:
+            return {row["spool"] for row in connection.execute(QUERIES["spooled"], {"spools": list(spools)})}
+
+    def settled(self, places: Mapping[int, Path | None]) -> None:
+        """Record where the bytes of ended arrivals came to rest; None if they are kept nowhere."""
+        if not places:
+            return
+        kept = [
+            None if place is None else str(place).encode(errors="backslashreplace").decode()
+            for place in places.values()
+        ]
+        with self._database.transaction() as connection:
+            connection.execute(QUERIES["settled"], {"ids": list(places), "kept_at": kept})
+
+    def unsettled(self, ids: Sequence[int] | None = None, *, limit: int = 10_000) -> list[Unsettled]:
+        """Ended arrivals whose bytes have not come to rest; all of them, or of these ids."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                QUERIES["unsettled"], {"ids": None if ids is None else list(ids), "limit": limit}
+            ).fetchall()
+        return [Unsettled(**{**row, "state": State(row["state"])}) for row in rows]
+
+    def find(  # noqa: PLR0913 - one keyword a filter of the command
+        self,
+        *,
+        arrival_id: int | None = None,
+        pipeline: str | None = None,
+        state: State | None = None,
+        name: str | None = None,
+        since: timedelta | None = None,
+        limit: int = 50,
+    ) -> list[ArrivalRecord]:
+        """Arrivals as people are shown them, newest first; `name` is a LIKE pattern."""
+        filters = {
+            "arrival_id": arrival_id,
+            "pipeline": pipeline,
+            "state": state,
+            "name": name,
+            "since": since,
+            "limit": limit,
+        }
+        with self._database.transaction() as connection:
+            rows = connection.execute(QUERIES["arrivals"], filters).fetchall()
+        return [ArrivalRecord(size=row.pop("size_bytes"), state=State(row.pop("state")), **row) for row in rows]
+
+    def show(self, arrival_id: int) -> tuple[ArrivalRecord, list[Transition]]:
+        """One arrival with its audit.
+
+        Raises:
+            NotFound: there is no such arrival.
+
+        """
+        found = self.find(arrival_id=arrival_id)
+        if not found:
+            raise NotFound(f"There is no arrival {arrival_id}; `headgate arrivals list` shows what there is.")
+        with self._database.transaction() as connection, connection.cursor(row_factory=class_row(Transition)) as cursor:
+            return found[0], cursor.execute(QUERIES["transitions"], {"arrival_id": arrival_id}).fetchall()
+
+    def hold(self, arrival_id: int) -> None:
+        """Keep an arrival from being claimed until it is released.
+
+        Raises:
+            NotFound: there is no such arrival, or it is not waiting.
+
+        """
+        self._switch("hold", arrival_id, "is not waiting, so it cannot be held")
+
+    def release(self, arrival_id: int) -> None:
+        """Let a held arrival be claimed again.
+
+        Raises:
+            NotFound: there is no such arrival, or it is not held.
+
+        """
+        self._switch("unhold", arrival_id, "is not held")
+
+    def _switch(self, query: str, arrival_id: int, refusal: str) -> None:
+        with self._database.transaction() as connection:
+            changed = connection.execute(QUERIES[query], {"arrival_id": arrival_id}).fetchone()
+        if changed is None:
+            record, _ = self.show(arrival_id)
+            raise NotFound(f"Arrival {arrival_id} is {record.state}: it {refusal}.")
+        log.info("arrival switched", action=query, arrival_id=arrival_id)
+
+    def forget(self, retention: timedelta) -> int:
+        """Let done and duplicate arrivals older than `retention` leave the ledger; how many did."""
+        with self._database.transaction() as connection:
+            gone = connection.execute(QUERIES["forget"], {"retention": retention}).rowcount
+            connection.execute(QUERIES["forget_rings"])
+        return gone
+
+
+def _row(arrival: NewArrival) -> dict[str, object]:
+    return {
+        "identity": arrival.identity,
+        "pipeline": arrival.pipeline,
+        "source": arrival.source,
+        "name": arrival.name,
+        "path": arrival.position.path,
+        "size": arrival.position.size,
+        "mtime_ns": arrival.position.mtime_ns,
+        "sha256": arrival.position.sha256,
+        "content_key": arrival.content_key,
+        "spool": arrival.spool,
+        "state": State.REJECTED if arrival.reason else State.READY,
+        "reason": arrival.reason,
+        "detail": arrival.detail,
+        "replay_of": arrival.replay_of,
+    }

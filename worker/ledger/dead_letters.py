@@ -1,0 +1,107 @@
+"""Dead letters: set aside in the transaction that persists the rest, shown, replayed or discarded later."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from worker.ledger.database import Connection, Database
+from worker.ledger.queries import QUERIES
+from worker.model import DeadLetter
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterRecord:
+    """A dead letter as the ledger knows it: what `headgate dead-letters` shows."""
+
+    dead_letter_id: int
+    arrival_id: int
+    pipeline: str
+    source: str
+    name: str  # of the arrival
+    row_number: int | None  # None: the whole arrival
+    stage: str
+    reason: str
+    faults: list[dict[str, str | None]]
+    original: bytes | None  # None: the whole arrival; its bytes are at `kept_at`
+    format: str | None
+    preamble: bytes
+    attempt: int
+    state: str
+    replayed_as: int | None
+    created_at: datetime
+    kept_at: str | None
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which dead letters are meant; what is left out does not narrow."""
+
+    ids: tuple[int, ...] = ()
+    pipeline: str | None = None
+    arrival_id: int | None = None
+    reason: str | None = None
+    state: str | None = "open"
+    limit: int = 100_000
+
+
+class DeadLetters:
+    """The dead letters of the ledger.
+
+    Raises:
+        LedgerUnavailable: from any method, when the database does not answer.
+
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def set_aside(self, connection: Connection, letters: Sequence[DeadLetter], attempts: Mapping[int, int]) -> None:
+        """Write dead letters in the transaction that fenced their arrivals.
+
+        Args:
+            connection: in that transaction.
+            letters: the records.
+            attempts: of each arrival, the attempt it is in.
+
+        """
+        columns = "arrival_id, row_number, stage, reason, faults, original, format, preamble, attempt"
+        with (
+            connection.cursor() as cursor,
+            cursor.copy(f"copy headgate.dead_letter ({columns}) from stdin") as copy,  # noqa: S608 - constant columns
+        ):
+            for letter in letters:
+                faults = Jsonb([_without_nul(asdict(fault)) for fault in letter.faults])
+                row = (letter.arrival_id, letter.row, letter.stage.value, letter.reason.value, faults)
+                copy.write_row((*row, letter.original, letter.format, letter.preamble, attempts[letter.arrival_id]))
+
+    def find(self, selection: Selection) -> list[DeadLetterRecord]:
+        """Dead letters as people are shown them, newest first."""
+        asked = {**asdict(selection), "ids": list(selection.ids) or None}
+        with self._database.transaction() as connection:
+            with connection.cursor(row_factory=class_row(DeadLetterRecord)) as cursor:
+                return cursor.execute(QUERIES["dead_letters"], asked).fetchall()
+
+    def counts(self, arrival_id: int) -> list[tuple[str, str, int]]:
+        """Of one arrival, how many records were set aside: (stage, reason, count), most first."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(QUERIES["dead_letter_counts"], {"arrival_id": arrival_id}).fetchall()
+        return [(row["stage"], row["reason"], row["count"]) for row in rows]
+
+    def discard(self, ids: Sequence[int]) -> int:
+        """Close open dead letters for good; how many were open. What they hold stays in the ledger."""
+        with self._database.transaction() as connection:
+            return len(self.close(connection, ids, "discarded", replayed_as=None))
+
+    def close(self, connection: Connection, ids: Sequence[int], state: str, *, replayed_as: int | None) -> list[int]:
+        """Close open dead letters; which of them were open."""
+        asked = {"ids": list(ids), "state": state, "replayed_as": replayed_as}
+        return [row["dead_letter_id"] for row in connection.execute(QUERIES["close_dead_letters"], asked)]
+
+
+def _without_nul(fault: dict[str, str | None]) -> dict[str, str | None]:
+    # PostgreSQL's jsonb has no NUL; the bytes as they came are in `original`.
+    return {name: value.replace("\0", "\\0") if value else value for name, value in fault.items()}
