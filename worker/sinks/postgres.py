@@ -1,0 +1,179 @@
+"""Rows into a PostgreSQL table: COPY, and a merge where the mode asks for one, in the caller's transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from worker.errors import SinkRefused, SinkUnavailable
+from worker.ledger.database import Connection
+from worker.model import Fault
+from worker.pipeline import Pipeline
+from worker.sinks.columns import copy_text, postgres_type
+
+ORIGIN = ("_arrival_id", "_row")  # which record of which arrival: the row's origin
+
+# What speaks against single records, whoever sends them again: data exceptions, constraints, values too long to index.
+_ABOUT_RECORDS = ("22", "23", "54")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A record that the database refused."""
+
+    arrival_id: int
+    row: int
+    fault: Fault
+
+
+class PostgresSink:
+    """The table of a pipeline.
+
+    Args:
+        pipeline: its sink, key and schema say what the table is.
+
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        schema, _, name = pipeline.sink.name.rpartition(".")
+        self._schema = schema or "public"
+        self._name = name
+        self._mode = pipeline.sink.mode
+        self._key = pipeline.key
+        self._required = {name for name, column in pipeline.schema.columns().items() if not column.nullable}
+        self._table = sql.Identifier(self._schema, self._name)
+        self._prepared: set[tuple[str, ...]] = set()
+
+    def prepare(self, connection: Connection, frame: pl.DataFrame) -> None:
+        """Create the table if it is absent; check that it has the frame's columns.
+
+        Args:
+            connection: in a transaction.
+            frame: typed; its columns are the table's.
+
+        Raises:
+            SinkRefused: a table is there that lacks columns; the text says how to add them.
+
+        """
+        if tuple(frame.columns) in self._prepared:
+            return
+        there = self._columns(connection)
+        if not there:
+            # Two runs may both find no table: "if not exists" alone can still collide in the catalogue.
+            connection.execute("select pg_advisory_xact_lock(hashtext(%s))", (f"{self._schema}.{self._name}",))
+            connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(self._schema)))
+            connection.execute(self._create(frame))
+        elif missing := [name for name in frame.columns if name not in there]:
+            additions = ", ".join(f'add column "{name}" {postgres_type(frame.schema[name])}' for name in missing)
+            raise SinkRefused(
+                f"Table {self._schema}.{self._name} lacks {', '.join(missing)}; "
+                f"run: alter table {self._schema}.{self._name} {additions};"
+            )
+        self._prepared.add(tuple(frame.columns))
+
+    def _columns(self, connection: Connection) -> set[str]:
+        found = connection.execute(
+            "select column_name from information_schema.columns where table_schema = %s and table_name = %s",
+            (self._schema, self._name),
+        )
+        return {row["column_name"] for row in found}
+
+    def _create(self, frame: pl.DataFrame) -> sql.Composed:
+        columns = [
+            sql.SQL("{} {}{}").format(
+                sql.Identifier(name),
+                sql.SQL(postgres_type(dtype)),
+                sql.SQL(" not null" if name in self._required or name in ORIGIN else ""),
+            )
+            for name, dtype in frame.schema.items()
+        ]
+        if self._key:
+            columns.append(sql.SQL("primary key ({})").format(_names(self._key)))
+        if self._mode == "append":
+            # A second guard beside the epoch: no record of an arrival can be there twice.
+            columns.append(sql.SQL("unique ({})").format(_names(ORIGIN)))
+        return sql.SQL("create table if not exists {} ({})").format(self._table, sql.SQL(", ").join(columns))
+
+    def write(self, connection: Connection, frame: pl.DataFrame) -> list[Refusal]:
+        """Write records in the caller's transaction; those that the database refuses are left out and returned.
+
+        A refused batch is halved until each bad record stands alone; all others are written.
+
+        Args:
+            connection: in a transaction that has fenced the arrivals.
+            frame: typed, with the origin columns, in order of origin.
+
+        Returns:
+            The records that were refused.
+
+        Raises:
+            SinkRefused: it is not about single records: the table is not as it should be.
+            SinkUnavailable: the database asks to try again.
+
+        """
+        if frame.is_empty():
+            return []
+        try:
+            with connection.transaction():  # a savepoint: a refusal undoes this batch alone
+                self._merge(connection, frame) if self._mode != "append" else self._copy(connection, self._table, frame)
+                connection.execute("set constraints all immediate")
+        except psycopg.Error as error:
+            state = error.sqlstate or ""
+            if state[:2] in _ABOUT_RECORDS:
+                if frame.height == 1:
+                    return [_refusal(frame, error)]
+                half = frame.height // 2
+                return self.write(connection, frame[:half]) + self.write(connection, frame[half:])
+            if isinstance(error, psycopg.OperationalError):
+                raise SinkUnavailable(f"PostgreSQL could not take the rows now: {_message(error)}") from error
+            raise SinkRefused(f"PostgreSQL refused {self._schema}.{self._name}: {_message(error)}") from error
+        return []
+
+    def _copy(self, connection: Connection, table: sql.Composable, frame: pl.DataFrame) -> None:
+        statement = sql.SQL("copy {} ({}) from stdin (format csv)").format(table, _names(frame.columns))
+        with connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(copy_text(frame))
+
+    def _merge(self, connection: Connection, frame: pl.DataFrame) -> None:
+        batch = sql.Identifier("pg_temp", "headgate_batch")
+        columns = _names(frame.columns)
+        connection.execute(
+            sql.SQL("create temporary table headgate_batch on commit drop as select {} from {} limit 0").format(
+                columns, self._table
+            )
+        )
+        keep: Literal["first", "last"] = "last" if self._mode == "upsert" else "first"
+        self._copy(connection, batch, frame.unique(subset=list(self._key), keep=keep, maintain_order=True))
+        connection.execute(
+            sql.SQL("insert into {} as there ({}) select {} from {} on conflict ({}) {}").format(
+                self._table, columns, columns, batch, _names(self._key), self._on_conflict(frame.columns)
+            )
+        )
+        connection.execute("drop table pg_temp.headgate_batch")
+
+    def _on_conflict(self, columns: Sequence[str]) -> sql.Composable:
+        if self._mode == "ignore":
+            return sql.SQL("do nothing")
+        sets = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in columns if name not in self._key]
+        # The newest arrival wins, in whatever order runs come to their commit.
+        newer = sql.SQL("(there._arrival_id, there._row) <= (excluded._arrival_id, excluded._row)")
+        return sql.SQL("do update set {} where {}").format(sql.SQL(", ").join(sets), newer)
+
+
+def _names(columns: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(name) for name in columns)
+
+
+def _message(error: psycopg.Error) -> str:
+    return (error.diag.message_primary or str(error)).strip().partition("\n")[0]
+
+
+def _refusal(frame: pl.DataFrame, error: psycopg.Error) -> Refusal:
+    column = error.diag.column_name
+    value = str(frame[column][0])[:200] if column in frame.columns else None
+    rule = error.diag.constraint_name or f"sqlstate {error.sqlstate}"
+    arrival_id, row = frame.select(ORIGIN).row(0)
+    return Refusal(arrival_id, row, Fault(f"{rule}: {_message(error)}", column, value))
