@@ -1,0 +1,9 @@
+"""Automations and deployments in code: what makes a Prefect server carry the pipelines.
+
+To add a pipeline:
+
+1. write a file in `pipelines/` that declares it (`flights.py` is a model);
+2. add it to the tuple in `pipelines/__init__.py`;
+3. run `headgate apply`: its deployment and its automation appear in the Prefect UI;
+4. drop a file into its folder below the inbox.
+"""

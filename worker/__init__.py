@@ -1,0 +1,44 @@
+"""Headgate: what arrives becomes rows, each row once.
+
+The road of one piece of data, folder by folder:
+
+1. `listeners/` notice something complete: an arrival.
+2. `ledger/` opens it. From here on nothing is lost, whoever is killed.
+3. `events/` announce it: a Prefect event, a doorbell and no more.
+4. `automations/` (beside this package) match the event and fire the pipeline's deployment.
+5. `execution/` has a Prefect worker start the run.
+6. `flows/` claim what is ready and run parse, enrich and persist, each a subflow around plain code in `records/` and
+   `sinks/`.
+7. `ledger/` ends it: rows, dead letters and states in one transaction.
+8. `events/` ring again for what nobody claimed; `flows/sweep` repairs the rest.
+
+What users build pipelines from is importable from here.
+"""
+
+from worker.pipeline import (
+    Csv,
+    Folder,
+    Json,
+    Lookup,
+    Marker,
+    Parquet,
+    Pipeline,
+    Quiet,
+    Retry,
+    Table,
+    lookup,
+)
+
+__all__ = [
+    "Csv",
+    "Folder",
+    "Json",
+    "Lookup",
+    "Marker",
+    "Parquet",
+    "Pipeline",
+    "Quiet",
+    "Retry",
+    "Table",
+    "lookup",
+]

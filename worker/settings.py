@@ -155,6 +155,11 @@ class Settings(BaseSettings):
             work=self.home / "work",
         )
 
+    @property
+    def draining(self) -> Path:
+        """While this file is there, runs on this host leave after the claim in hand."""
+        return self.home / "draining"
+
     def require_database(self) -> str:
         """Where the ledger is, with its password; for drivers only, never to be shown."""
         if self.database_url is None:

@@ -130,6 +130,18 @@ class Announcer:
                 stop.wait(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
 
+    def announce_if_alone(self) -> None:
+        """Do once what is owed, if no other announcer does.
+
+        Raises:
+            LedgerUnavailable: the database does not answer.
+            PrefectUnavailable: the server does not answer.
+
+        """
+        with self._database.listening(CHANNEL) as connection:
+            if _try_lock(connection):
+                self.announce()
+
     def announce(self) -> timedelta:
         """Do once what is owed.
 
@@ -206,8 +218,12 @@ class Announcer:
 def _lock(connection: Connection, stop: threading.Event) -> bool:
     """Wait until this announcer is the only one; False if asked to stop before."""
     while not stop.is_set():
-        row = connection.execute("select pg_try_advisory_lock(%s) as ours", (ANNOUNCER_LOCK,)).fetchone()
-        if row is not None and row["ours"]:
+        if _try_lock(connection):
             return True
         stop.wait(1)
     return False
+
+
+def _try_lock(connection: Connection) -> bool:
+    row = connection.execute("select pg_try_advisory_lock(%s) as ours", (ANNOUNCER_LOCK,)).fetchone()
+    return row is not None and bool(row["ours"])

@@ -1,32 +1,25 @@
 """Rows into a PostgreSQL table: COPY, and a merge where the mode asks for one, in the caller's transaction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import polars as pl
 import psycopg
 from psycopg import sql
+from psycopg.rows import DictRow
 
 from worker.errors import SinkRefused, SinkUnavailable
-from worker.ledger.database import Connection
-from worker.model import Fault
+from worker.model import Fault, Reason
 from worker.pipeline import Pipeline
+from worker.records.batch import ARRIVAL, ROW, Refusal
 from worker.sinks.columns import copy_text, postgres_type
 
-ORIGIN = ("_arrival_id", "_row")  # which record of which arrival: the row's origin
+Connection = psycopg.Connection[DictRow]
+
+ORIGIN = (ARRIVAL, ROW)  # which record of which arrival: the row's origin
 
 # What speaks against single records, whoever sends them again: data exceptions, constraints, values too long to index.
 _ABOUT_RECORDS = ("22", "23", "54")
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A record that the database refused."""
-
-    arrival_id: int
-    row: int
-    fault: Fault
 
 
 class PostgresSink:
@@ -176,4 +169,4 @@ def _refusal(frame: pl.DataFrame, error: psycopg.Error) -> Refusal:
     value = str(frame[column][0])[:200] if column in frame.columns else None
     rule = error.diag.constraint_name or f"sqlstate {error.sqlstate}"
     arrival_id, row = frame.select(ORIGIN).row(0)
-    return Refusal(arrival_id, row, Fault(f"{rule}: {_message(error)}", column, value))
+    return Refusal(arrival_id, row, Reason.SINK, (Fault(f"{rule}: {_message(error)}", column, value),))

@@ -1,0 +1,133 @@
+"""The composition root: settings become adapters, on one exit stack, and nowhere else."""
+
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from worker.errors import BadPipeline
+from worker.events.announcer import Announcer, Ladder
+from worker.events.publisher import Publisher
+from worker.ledger import Arrivals, Claims, Database, DeadLetters, Rings
+from worker.listeners.settling import Settler
+from worker.pipeline import Pipeline, load_object, load_pipelines
+from worker.records.batch import Limits
+from worker.settings import Settings
+
+INGEST = "ingest"  # the flow whose deployments work on arrivals, one for each pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """What a process of Headgate works with."""
+
+    settings: Settings
+    pipelines: tuple[Pipeline, ...]
+    database: Database
+    arrivals: Arrivals
+    claims: Claims
+    rings: Rings
+    dead_letters: DeadLetters
+    settler: Settler
+
+    def pipeline(self, name: str) -> Pipeline:
+        """Look up a pipeline.
+
+        Raises:
+            BadPipeline: there is none of this name.
+
+        """
+        for pipeline in self.pipelines:
+            if pipeline.name == name:
+                return pipeline
+        known = ", ".join(pipeline.name for pipeline in self.pipelines)
+        raise BadPipeline(f"There is no pipeline {name!r} in {self.settings.pipelines}; there are: {known}.")
+
+    @property
+    def limits(self) -> Limits:
+        """What is too much to read."""
+        given = self.settings.records
+        return Limits(
+            max_record_bytes=given.max_record_bytes,
+            max_expanded_bytes=given.max_expanded_bytes,
+            max_expansion=given.max_expansion,
+            chunk_rows=given.chunk_rows,
+        )
+
+
+@contextmanager
+def open_app(settings: Settings) -> Iterator[App]:
+    """Compose what a process works with, and take it apart at the end.
+
+    The pipelines come first, because a wrong declaration should fail before anything is opened. No connection is made
+    before it is needed.
+
+    Raises:
+        BadSettings: there is no database to go to.
+        BadPipeline: the pipelines cannot be loaded.
+
+    """
+    pipelines = load_pipelines(settings.pipelines)
+    with ExitStack() as stack:
+        database = stack.enter_context(Database(settings.require_database()))
+        arrivals = Arrivals(database)
+        yield App(
+            settings=settings,
+            pipelines=pipelines,
+            database=database,
+            arrivals=arrivals,
+            claims=Claims(database, lease=settings.ledger.lease),
+            rings=Rings(database, lease=settings.ledger.lease),
+            dead_letters=DeadLetters(database),
+            settler=Settler(places=settings.places, ledger=arrivals, pipelines=pipelines),
+        )
+
+
+@contextmanager
+def open_announcer(app: App) -> Iterator[Announcer]:
+    """Compose the announcer.
+
+    Raises:
+        BadSettings: there is no Prefect server to go to.
+
+    """
+    settings = app.settings
+    auth = settings.api_auth.get_secret_value() if settings.api_auth else None
+    with Publisher(settings.require_api(), auth=auth) as publisher:
+        yield Announcer(
+            pipelines=app.pipelines,
+            deployment=INGEST,
+            database=app.database,
+            rings=app.rings,
+            publisher=publisher,
+            ladder=Ladder(answer_within=settings.events.answer_within, again=settings.events.again),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What `apply` did, or would do, to one thing on the Prefect server."""
+
+    kind: str  # "work pool", "deployment" or "automation"
+    name: str
+    action: str  # "created", "updated" or "unchanged"
+
+
+class Apply(Protocol):
+    """Makes the Prefect server match the pipelines; applied twice, nothing changes."""
+
+    def __call__(self, settings: Settings, pipelines: Sequence[Pipeline], *, dry_run: bool) -> Awaitable[list[Change]]:
+        """Apply.
+
+        Raises:
+            PrefectUnavailable: the server does not answer.
+
+        """
+
+
+def load_apply(settings: Settings) -> Apply:
+    """Load what makes the server match the code: it stands outside of this package, as the pipelines do."""
+    loaded = load_object(settings.automations, "HEADGATE_AUTOMATIONS")
+    if not callable(loaded):
+        raise BadPipeline(f"HEADGATE_AUTOMATIONS={settings.automations}: that is no function, but {loaded!r}.")
+    return cast("Apply", loaded)

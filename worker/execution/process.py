@@ -1,0 +1,80 @@
+"""Prefect's own process worker, made to drain: asked to stop, it takes no new run and waits for those it has.
+
+Prefect's `worker.start()` ends by cancelling, which leaves the runs in flight Crashed; so its parts are used here one by
+one, with a loop that gives up on nothing.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import httpx
+import structlog
+from prefect.settings import PREFECT_WORKER_HEARTBEAT_SECONDS
+from prefect.workers.process import ProcessWorker
+
+from worker.settings import Settings
+
+LONGEST_PAUSE = 30.0  # seconds between two tries when the server is away
+
+log = structlog.get_logger()
+
+
+async def work(settings: Settings, stop: asyncio.Event) -> bool:
+    """Execute runs of our work pool until asked to stop, then until those in hand are over.
+
+    Args:
+        settings: name the pool, the limit, the pauses and the grace.
+        stop: set from outside.
+
+    Returns:
+        Whether all runs came to their end within the grace.
+
+    """
+    chosen = settings.worker
+    flag = settings.draining
+    flag.unlink(missing_ok=True)
+    async with ProcessWorker(
+        work_pool_name=chosen.pool, limit=chosen.limit, prefetch_seconds=1, create_pool_if_not_found=True
+    ) as worker:
+        await worker.sync_with_backend()
+        log.info("worker at work", action="work", pool=chosen.pool, limit=chosen.limit)
+        loops = [
+            asyncio.create_task(_again(worker.get_and_submit_flow_runs, chosen.query_seconds, stop)),
+            asyncio.create_task(_again(worker.sync_with_backend, PREFECT_WORKER_HEARTBEAT_SECONDS.value(), stop)),
+        ]
+        await asyncio.gather(*loops)
+        flag.touch()
+        try:
+            return await _drained(worker, chosen.grace_seconds)
+        finally:
+            flag.unlink(missing_ok=True)
+
+
+async def _again(do: Callable[[], Awaitable[object]], pause: float, stop: asyncio.Event) -> None:
+    """Do something again and again; a server that is away is waited for, in growing pauses."""
+    wait = pause
+    while not stop.is_set():
+        try:
+            await do()
+            wait = pause
+        except httpx.HTTPError as error:
+            wait = min(max(wait, 0.5) * 2, LONGEST_PAUSE)
+            log.warning("the Prefect server does not answer", action="work", error=str(error), next_try_seconds=wait)
+        try:
+            await asyncio.wait_for(stop.wait(), wait)
+        except TimeoutError:
+            continue
+
+
+async def _drained(worker: ProcessWorker, grace: float) -> bool:
+    """Wait until no run is in hand; whether that came within the grace."""
+    deadline = time.monotonic() + grace
+    if worker.limiter.borrowed_tokens:
+        log.info("draining", action="drain", runs=worker.limiter.borrowed_tokens, grace_seconds=grace)
+    while worker.limiter.borrowed_tokens and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
+    if worker.limiter.borrowed_tokens:
+        log.warning("runs are stopped before their end", action="drain", runs=worker.limiter.borrowed_tokens)
+        return False
+    return True

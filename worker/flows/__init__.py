@@ -1,0 +1,1 @@
+"""All that is a Prefect flow or task: thin wrappers around plain code, so that people see each step in the UI."""

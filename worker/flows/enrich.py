@@ -1,0 +1,86 @@
+"""Enrich: what the pipeline adds to each record, a chunk a task. Skipped, visibly, where there is nothing to add."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+import structlog
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from worker.flows.tasks import stage_task
+from worker.flows.workbench import workbench
+from worker.model import Stage
+from worker.pipeline import Lookup
+from worker.records.enrichment import enrich, load_reference
+from worker.sinks.reference import read_reference
+
+log = structlog.get_logger()
+
+
+@flow(name="enrich", flow_run_name="enrich {pipeline}", persist_result=False, validate_parameters=False)
+async def enrich_claim(pipeline: str, chunks: int) -> State[None]:
+    """Add columns to what was parsed.
+
+    Args:
+        pipeline: its name.
+        chunks: how many there are.
+
+    """
+    bench = workbench()
+    bench.stage = Stage.ENRICH
+    if not bench.pipeline.enrich:
+        return Completed(name="Skipped", message=f"Pipeline {pipeline} declares no enrichers.")
+    await load_references()
+    await asyncio.gather(*(enrich_chunk(number) for number in range(chunks)))
+    return Completed(message=f"{len(bench.pipeline.enrich)} enrichers added their columns to {chunks} chunks.")
+
+
+@stage_task("load references")
+async def load_references() -> None:
+    """Read what the look-ups look up in."""
+    bench = workbench()
+    lookups = [step for step in bench.pipeline.enrich if isinstance(step, Lookup)]
+    bench.references = await asyncio.to_thread(_references, lookups)
+
+
+def _references(lookups: list[Lookup]) -> Mapping[str | Path, pl.DataFrame]:
+    bench = workbench()
+    found: dict[str | Path, pl.DataFrame] = {}
+    for step in lookups:
+        if isinstance(step.reference, Path):
+            found[step.reference] = load_reference(step.reference)
+        else:
+            with bench.app.database.transaction() as connection:
+                found[step.reference] = read_reference(connection, step.reference)
+    return found
+
+
+@stage_task("enrich chunk")
+async def enrich_chunk(number: int) -> None:
+    """Add columns to one chunk.
+
+    Args:
+        number: of the chunk, from 0.
+
+    """
+    await asyncio.to_thread(_enrich, number)
+
+
+def _enrich(number: int) -> None:
+    bench = workbench()
+    chunk = bench.chunks[number]
+    richer, refusals = enrich(chunk.read_rows(), bench.pipeline.enrich, bench.references)
+    letters = bench.set_aside(refusals, Stage.ENRICH)
+    chunk.write_rows(richer)
+    chunk.add_letters(letters)
+    log.info(
+        "enriched",
+        action="enrich",
+        pipeline=bench.pipeline.name,
+        chunk=number,
+        rows=richer.height,
+        refused=len(letters),
+    )

@@ -1,0 +1,84 @@
+"""Parse: the files of a claim into validated chunks, a portion a task."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+
+import structlog
+from prefect import flow
+
+from worker.crashpoint import crashpoint
+from worker.flows.tasks import stage_task
+from worker.flows.workbench import workbench
+from worker.model import ClaimedArrival, Stage
+from worker.records.parsing import Parsed, parse
+
+PORTION = 8 * 1024 * 1024  # bytes; below this a portion of its own costs more than it saves
+
+log = structlog.get_logger()
+
+
+@flow(name="parse", flow_run_name="parse {pipeline}", persist_result=False, validate_parameters=False)
+async def parse_claim(pipeline: str, arrivals: int, size: int) -> None:
+    """Read and validate what was claimed.
+
+    Args:
+        pipeline: its name.
+        arrivals: how many there are.
+        size: bytes of all.
+
+    """
+    bench = workbench()
+    bench.stage = Stage.PARSE
+    portions = split(bench.claim.arrivals, min(os.cpu_count() or 1, 1 + size // PORTION))
+    done = await asyncio.gather(*(parse_portion(number, len(portion)) for number, portion in enumerate(portions)))
+    for parsed in done:
+        bench.chunks += parsed.chunks
+        bench.rejected |= parsed.rejected
+    for arrival_id, error in bench.rejected.items():
+        log.error(
+            "arrival cannot be read", action="parse", pipeline=pipeline, arrival_id=arrival_id, reason=error.reason
+        )
+    log.info(
+        "parsed",
+        action="parse",
+        pipeline=pipeline,
+        arrivals=arrivals,
+        chunks=len(bench.chunks),
+        rejected=len(bench.rejected),
+    )
+
+
+@stage_task("parse portion")
+async def parse_portion(number: int, arrivals: int) -> Parsed:
+    """Read and validate some of the files.
+
+    Args:
+        number: of the portion, from 0.
+        arrivals: how many there are in it.
+
+    """
+    bench = workbench()
+    size = bench.claim.size
+    portion = split(bench.claim.arrivals, min(os.cpu_count() or 1, 1 + size // PORTION))[number]
+    folder = bench.folder / str(number)
+    folder.mkdir(exist_ok=True)
+    parsed = await asyncio.to_thread(
+        parse, [bench.file(arrival) for arrival in portion], bench.pipeline, bench.app.limits, folder
+    )
+    crashpoint("parse.after-portion")
+    return parsed
+
+
+def split(arrivals: Sequence[ClaimedArrival], portions: int) -> list[tuple[ClaimedArrival, ...]]:
+    """Cut arrivals into portions of about the same number of bytes, in order; none is empty."""
+    share = sum(arrival.size for arrival in arrivals) / portions
+    cut: list[tuple[ClaimedArrival, ...]] = []
+    taken, weight = [], 0
+    for arrival in arrivals:
+        taken.append(arrival)
+        weight += arrival.size
+        if weight >= share:
+            cut.append(tuple(taken))
+            taken, weight = [], 0
+    return [*cut, tuple(taken)] if taken else cut

@@ -1,0 +1,87 @@
+"""The sweep: finds what was left open and puts it right. A scheduled run that people see in the UI."""
+
+import asyncio
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from prefect import flow
+from prefect.artifacts import acreate_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from worker.app import App, Change, load_apply, open_announcer, open_app
+from worker.errors import PrefectUnavailable
+from worker.flows.workbench import configure_logging
+from worker.settings import Settings
+
+# A run's work folder is touched at each chunk; one that stood still for so long has no run any more.
+WORK_LEFT_AFTER = timedelta(days=1)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep put right."""
+
+    settled: int  # ended arrivals whose bytes came to rest only now
+    drift: list[Change]  # what differed on the Prefect server
+    forgotten: int  # arrivals past their retention
+    work_folders: int  # of runs that died
+
+    def rows(self) -> list[dict[str, object]]:
+        """As a table."""
+        return [
+            {"what": "ended arrivals settled", "count": self.settled},
+            {"what": "arrivals past retention forgotten", "count": self.forgotten},
+            {"what": "work folders of dead runs removed", "count": self.work_folders},
+            *({"what": f"{change.kind} {change.name} {change.action}", "count": 1} for change in self.drift),
+        ]
+
+
+@flow(name="sweep", persist_result=False)
+async def sweep() -> State[None]:
+    """Find what was left open and put it right: bytes, outbox, drift of our automations, retention."""
+    settings = Settings.load()
+    configure_logging(settings)
+    with open_app(settings) as app:
+        swept = await sweep_once(app)
+    await acreate_table_artifact(table=swept.rows(), key="sweep", description="What the sweep found and put right.")
+    return Completed(message=f"Put {sum(int(str(row['count'])) for row in swept.rows())} things right.")
+
+
+async def sweep_once(app: App) -> Swept:
+    """Sweep once; also behind `headgate sweep`.
+
+    Expired leases need no repair of their own: the next claim takes them, and the announcer rings for them. If no
+    announcer runs, the rings that are owed are rung here.
+
+    Raises:
+        LedgerUnavailable: the database does not answer.
+
+    """
+    settled = await asyncio.to_thread(app.settler.settle)
+    drift: list[Change] = []
+    try:
+        changes = await load_apply(app.settings)(app.settings, app.pipelines, dry_run=False)
+        drift = [change for change in changes if change.action != "unchanged"]
+        with open_announcer(app) as announcer:
+            await asyncio.to_thread(announcer.announce_if_alone)
+    except PrefectUnavailable as error:
+        log.warning(str(error), action="sweep")
+    forgotten = await asyncio.to_thread(app.arrivals.forget, app.settings.ledger.retention)
+    swept = Swept(settled, drift, forgotten, await asyncio.to_thread(_clear_work, app))
+    log.info("swept", action="sweep", settled=settled, drift=len(drift), forgotten=forgotten)
+    return swept
+
+
+def _clear_work(app: App) -> int:
+    folder = app.settings.places.work
+    oldest = time.time() - WORK_LEFT_AFTER.total_seconds()
+    left = [run for run in folder.iterdir() if run.stat().st_mtime < oldest] if folder.is_dir() else []
+    for run in left:
+        shutil.rmtree(run, ignore_errors=True)
+    return len(left)

@@ -1,0 +1,125 @@
+"""What a run has in hand, reached by its subflows and tasks through a context variable.
+
+Prefect records the parameters of every subflow and task; so those carry numbers and names for people, and the things
+themselves lie here.
+"""
+
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+
+import polars as pl
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.logging.handlers import APILogHandler
+
+from worker import telemetry
+from worker.app import App
+from worker.errors import ArrivalRejected
+from worker.model import Claim, ClaimedArrival, DeadLetter, Stage
+from worker.pipeline import Pipeline
+from worker.records.batch import Refusal
+from worker.records.chunk import Chunk
+from worker.records.originals import originals
+from worker.records.parsing import Spooled
+from worker.settings import Settings
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of an arrival in this run."""
+
+    rows_in: int = 0
+    rows_persisted: int = 0
+    dead: dict[str, int] = field(default_factory=dict)  # by reason
+
+
+@dataclass(slots=True)
+class Workbench:
+    """One claim on its way through the stages."""
+
+    app: App
+    pipeline: Pipeline
+    claim: Claim
+    folder: Path  # for the chunks' files
+    dry_run: bool = False
+    stage: Stage = Stage.PARSE  # where the claim is, for the record of a failed attempt
+    chunks: list[Chunk] = field(default_factory=list)
+    rejected: dict[int, ArrivalRejected] = field(default_factory=dict)  # by arrival
+    counts: dict[int, Counts] = field(default_factory=dict)  # by arrival
+    references: Mapping[str | Path, pl.DataFrame] = field(default_factory=dict)  # what look-ups look up in
+
+    @property
+    def arrivals(self) -> dict[int, ClaimedArrival]:
+        """The claim's arrivals by number."""
+        return {arrival.arrival_id: arrival for arrival in self.claim.arrivals}
+
+    def file(self, arrival: ClaimedArrival) -> Spooled:
+        """The file of an arrival."""
+        place = self.app.settings.places.spool / (arrival.spool or "-")
+        path = Path(place, arrival.path.decode(errors="surrogateescape"))
+        return Spooled(arrival.arrival_id, path, path.name, arrival.size)
+
+    def count(self, arrival_id: int) -> Counts:
+        """The counts of an arrival, to be added to."""
+        return self.counts.setdefault(arrival_id, Counts())
+
+    def set_aside(self, refusals: Sequence[Refusal], stage: Stage) -> list[DeadLetter]:
+        """Make dead letters of records that failed after they were read: their bytes are read again."""
+        letters = []
+        for arrival_id, refused in groupby(sorted(refusals, key=_origin), key=attrgetter("arrival_id")):
+            mine = list(refused)
+            file = self.file(self.arrivals[arrival_id])
+            found = originals(file.path, file.name, self.pipeline, self.app.limits, {each.row for each in mine})
+            letters += [each.dead_letter(stage, found[each.row]) for each in mine]
+        return letters
+
+
+def _origin(refusal: Refusal) -> tuple[int, int]:
+    return refusal.arrival_id, refusal.row
+
+
+_CURRENT: ContextVar[Workbench] = ContextVar("workbench")
+
+
+def workbench() -> Workbench:
+    """What the run of this context has in hand."""
+    return _CURRENT.get()
+
+
+@contextmanager
+def laid_out(bench: Workbench) -> Iterator[Workbench]:
+    """Make a workbench the one of this context; its files are gone afterwards."""
+    bench.folder.mkdir(parents=True, exist_ok=True)
+    token = _CURRENT.set(bench)
+    try:
+        yield bench
+    finally:
+        _CURRENT.reset(token)
+        shutil.rmtree(bench.folder, ignore_errors=True)
+
+
+def configure_logging(settings: Settings) -> None:
+    """Set logging up for a process that executes runs: our lines go to the Prefect UI too."""
+    telemetry.configure(
+        level=settings.log_level,
+        as_json=settings.log_json,
+        ui=APILogHandler(level=logging.INFO),
+        run_keys=_run_keys,
+    )
+
+
+def _run_keys() -> dict[str, str]:
+    keys = {}
+    flow = FlowRunContext.get()
+    if flow is not None and flow.flow_run is not None:
+        keys["flow_run_id"] = str(flow.flow_run.id)
+    task = TaskRunContext.get()
+    if task is not None:
+        keys["task_run_id"] = str(task.task_run.id)
+    return keys
