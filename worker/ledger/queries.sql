@@ -310,6 +310,7 @@ select pipeline,
        extract(epoch from max(finished_at) filter (where state = 'done') - min(arrived_at) filter (where state = 'done'))::float8 as seconds,
        extract(epoch from now() - min(arrived_at) filter (where state in ('ready', 'retry', 'claimed')))::float8 as oldest_seconds
 from headgate.arrival
+where arrived_at >= coalesce(%(since)s, '-infinity'::timestamptz)
 group by pipeline order by pipeline;
 
 -- name: rings_summary

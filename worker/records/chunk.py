@@ -33,7 +33,7 @@ class Chunk:
 
     def read_rows(self) -> pl.DataFrame:
         """The typed rows, with the origin columns."""
-        return pl.read_ipc(self.rows, memory_map=False)
+        return pl.read_ipc(self.rows)
 
     def write_rows(self, frame: pl.DataFrame) -> None:
         """Put these rows in place of those that were there."""
@@ -41,7 +41,7 @@ class Chunk:
 
     def read_letters(self) -> list[DeadLetter]:
         """The dead letters so far."""
-        return [_letter(row) for row in pl.read_ipc(self.letters, memory_map=False).iter_rows(named=True)]
+        return [_letter(row) for row in pl.read_ipc(self.letters).iter_rows(named=True)]
 
     def write_letters(self, letters: Iterable[DeadLetter]) -> None:
         """Put these dead letters in place of those that were there."""

@@ -170,3 +170,20 @@ def _refusal(frame: pl.DataFrame, error: psycopg.Error) -> Refusal:
     rule = error.diag.constraint_name or f"sqlstate {error.sqlstate}"
     arrival_id, row = frame.select(ORIGIN).row(0)
     return Refusal(arrival_id, row, Reason.SINK, (Fault(f"{rule}: {_message(error)}", column, value),))
+
+
+def count_rows(connection: Connection, table: str) -> int:
+    """Count the rows of a table; 0 if it is not there yet.
+
+    Args:
+        connection: to the database where it stands.
+        table: its name, with its database schema if it is not `public`.
+
+    """
+    schema, _, name = table.rpartition(".")
+    there = connection.execute("select to_regclass(%s) as there", (f"{schema or 'public'}.{name}",)).fetchone()
+    if there is None or there["there"] is None:
+        return 0
+    statement = sql.SQL("select count(*) as rows from {}").format(sql.Identifier(schema or "public", name))
+    counted = connection.execute(statement).fetchone()
+    return 0 if counted is None else int(counted["rows"])

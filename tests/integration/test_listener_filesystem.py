@@ -1,0 +1,418 @@
+"""Files dropped into real folders, watched by the real listener, opened in the real ledger."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import dataframely as dy
+import pytest
+
+from worker.errors import LedgerUnavailable
+from worker.ledger import Arrivals, Database
+from worker.listeners import FileListener
+from worker.model import ArrivalRecord, NewArrival, Opened, Places
+from worker.pipeline import Folder, Marker, Pipeline, Quiet, Table
+from worker.settings import ListenerSettings
+
+BYTES = b"id\n1\n"
+
+
+class Row(dy.Schema):
+    """One number a row."""
+
+    id = dy.Int64()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One pipeline with one folder, and all that a listener of it needs."""
+
+    home: Path
+    ledger: Arrivals
+    folder: Folder
+    inbox: Path
+    scan_seconds: float = 3600  # so that what is found was reported, unless a test says otherwise
+    pipeline: str = field(default_factory=lambda: f"p{uuid4().hex}")
+
+    @property
+    def root(self) -> Path:
+        return self.inbox / "in"
+
+    @property
+    def places(self) -> Places:
+        return Places(self.home / "spool", self.home / "archive", self.home / "rejected", self.home / "work")
+
+    def listener(self, stop: threading.Event) -> FileListener:
+        return FileListener(
+            pipelines=[Pipeline(name=self.pipeline, sources=(self.folder,), schema=Row, sink=Table("rows"))],
+            inbox=self.inbox,
+            places=self.places,
+            settings=ListenerSettings(scan_seconds=self.scan_seconds),
+            ledger=self.ledger,
+            stop=stop,
+        )
+
+    def arrivals(self) -> list[ArrivalRecord]:
+        return self.ledger.list(pipeline=self.pipeline, limit=100_000)
+
+    def states(self) -> dict[str, int]:
+        return dict(Counter(str(arrival.state) for arrival in self.arrivals()))
+
+    def spooled(self) -> list[str]:
+        """Token folders in the spool."""
+        place = self.places.spool / self.pipeline
+        return [f"{self.pipeline}/in/{token.name}" for token in place.glob("in/*")]
+
+
+def until(holds: Callable[[], object], *, within: float = 20) -> None:
+    deadline = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.01)
+
+
+@contextmanager
+def listening(site: Site) -> Iterator[FileListener]:
+    stop = threading.Event()
+    listener = site.listener(stop)
+    thread = threading.Thread(target=listener.run)
+    thread.start()
+    try:
+        until(lambda: all(watch.threads for watch in listener.watches.values()) or not thread.is_alive())
+        yield listener
+    finally:
+        stop.set()
+        thread.join(timeout=20)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def ledger(database_url: str) -> Iterator[Arrivals]:
+    with Database(database_url) as database:
+        database.migrate()
+        yield Arrivals(database)
+
+
+@pytest.fixture
+def site(tmp_path: Path, ledger: Arrivals) -> Site:
+    return Site(home=tmp_path, inbox=tmp_path / "inbox", ledger=ledger, folder=Folder("in", duplicates="keep"))
+
+
+def settled(site: Site, count: int) -> None:
+    """Wait for so many arrivals, and see that there are no more, and nothing else in the spool."""
+    until(lambda: len(site.arrivals()) >= count)
+    assert len(site.arrivals()) == count
+    assert set(site.spooled()) == site.ledger.spooled(site.spooled())
+
+
+def test_what_was_there_before_the_start_is_taken_in(site: Site) -> None:
+    site.root.mkdir(parents=True)
+    (site.root / "a.csv").write_bytes(BYTES)
+    with listening(site):
+        settled(site, 1)
+    assert site.states() == {"ready": 1}
+
+
+def test_a_slow_writer_is_waited_for(site: Site) -> None:
+    with listening(site):
+        with (site.root / "slow.csv").open("wb", buffering=0) as writer:
+            for part in range(10):
+                writer.write(b"%d\n" % part)
+                time.sleep(0.05)  # the writer's pace, not a wait for the listener
+            assert site.arrivals() == []
+        settled(site, 1)
+    assert site.arrivals()[0].size == 20
+
+
+def test_each_way_a_file_can_come_gives_one_arrival(site: Site, tmp_path: Path) -> None:
+    """Moved in, hard-linked in, renamed from a temporary name, and in a folder that is moved in."""
+    outside = tmp_path / "outside"
+    (outside / "folder" / "deep").mkdir(parents=True)
+    for name in ("moved.csv", "linked.csv", "folder/one.csv", "folder/deep/two.csv"):
+        (outside / name).write_bytes(BYTES)
+    with listening(site):
+        (outside / "moved.csv").rename(site.root / "moved.csv")
+        os.link(outside / "linked.csv", site.root / "linked.csv")
+        (outside / "folder").rename(site.root / "folder")
+        (site.root / "renamed.csv.tmp").write_bytes(BYTES)
+        (site.root / "renamed.csv.tmp").rename(site.root / "renamed.csv")
+        (site.root / ".hidden.csv").write_bytes(BYTES)
+        (site.root / "other.txt").write_bytes(BYTES)
+        settled(site, 5)
+    names = {arrival.name for arrival in site.arrivals()}
+    assert names == {"moved.csv", "linked.csv", "folder/one.csv", "folder/deep/two.csv", "renamed.csv"}
+    assert sorted(path.name for path in site.root.iterdir() if path.is_file()) == [".hidden.csv", "other.txt"]
+
+
+def test_files_written_at_once_into_new_folders_are_all_found(site: Site) -> None:
+    with listening(site):
+        for number in range(50):
+            (site.root / str(number) / "deep").mkdir(parents=True)
+            (site.root / str(number) / "deep" / "a.csv").write_bytes(BYTES)
+        settled(site, 50)
+
+
+def test_two_thousand_files_at_once_give_one_arrival_each(site: Site) -> None:
+    with listening(site):
+        for number in range(2000):
+            (site.root / f"{number}.csv").write_bytes(b"id\n%d\n" % number)
+        settled(site, 2000)
+    assert list(site.root.iterdir()) == []
+
+
+def test_a_name_that_is_not_utf_8_works_end_to_end(site: Site) -> None:
+    with listening(site):
+        with open(os.fsencode(site.root) + b"/caf\xe9.csv", "wb") as file:
+            file.write(BYTES)
+        settled(site, 1)
+    assert site.arrivals()[0].name == "caf\\xe9.csv"
+
+
+def test_what_is_no_file_is_rejected_once_and_stops_nothing(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    with listening(site):
+        (site.root / "link.csv").symlink_to(tmp_path / "secret")
+        os.mkfifo(site.root / "fifo.csv")
+        (site.root / "folder.csv").mkdir()
+        (site.root / "folder.csv" / "inside.csv").write_bytes(BYTES)
+        settled(site, 4)
+        until(lambda: len(list((site.places.rejected / site.pipeline).glob("*.why.txt"))) == 3)
+    reasons = {arrival.name: arrival.reason for arrival in site.arrivals()}
+    assert reasons == {
+        "link.csv": "unsafe",
+        "fifo.csv": "not-a-file",
+        "folder.csv": "not-a-file",
+        "folder.csv/inside.csv": None,
+    }
+    assert [path.name for path in site.root.iterdir()] == ["folder.csv"]
+    with listening(site):
+        (site.root / "next.csv").write_bytes(BYTES)
+        settled(site, 5)
+
+
+def test_a_file_that_is_replaced_again_and_again_is_never_read_half(site: Site, tmp_path: Path) -> None:
+    """Each version that was taken in is one that was dropped, whole, and no version is taken in twice."""
+    with listening(site):
+        for number in range(300):
+            fresh = site.root / ".fresh"
+            fresh.write_bytes(b"%03d" % number * 1000)
+            fresh.rename(site.root / "a.csv")
+        until(lambda: not (site.root / "a.csv").exists())
+        until(lambda: site.arrivals() and not (set(site.spooled()) - site.ledger.spooled(site.spooled())))
+    contents = [(site.places.spool / place / "a.csv").read_bytes() for place in site.spooled()]
+    assert len(contents) == len(site.arrivals())
+    assert all(len(content) == 3000 and content == content[:3] * 1000 for content in contents)
+    assert len(set(contents)) == len(contents)
+    assert b"299" * 1000 in contents
+
+
+def test_the_same_bytes_again_are_recorded_as_duplicates_and_archived(tmp_path: Path, ledger: Arrivals) -> None:
+    site = Site(home=tmp_path, inbox=tmp_path / "inbox", ledger=ledger, folder=Folder("in"))
+    with listening(site):
+        (site.root / "a.csv").write_bytes(BYTES)
+        settled(site, 1)
+        for number in range(50):
+            (site.root / f"{number}.csv").write_bytes(BYTES)
+        (site.root / "a.csv").write_bytes(BYTES)
+        settled(site, 52)
+        (site.root / "a.csv").write_bytes(b"id\n2\n")
+        settled(site, 53)
+        until(lambda: site.ledger.unsettled([arrival.arrival_id for arrival in site.arrivals()]) == [])
+    assert site.states() == {"ready": 2, "duplicate": 51}
+    assert len(list((site.places.archive / site.pipeline / "in").iterdir())) == 51
+    assert len(site.spooled()) == 2
+
+
+def test_files_that_stay_are_taken_in_once_and_again_when_they_change(tmp_path: Path, ledger: Arrivals) -> None:
+    site = Site(
+        home=tmp_path, inbox=tmp_path / "inbox", ledger=ledger, folder=Folder("in", after="leave"), scan_seconds=0.1
+    )
+    with listening(site):
+        (site.root / "a.csv").write_bytes(BYTES)
+        settled(site, 1)
+    with listening(site):
+        (site.root / "b.csv").write_bytes(b"id\n2\n")
+        settled(site, 2)
+        (site.root / "a.csv").write_bytes(b"id\n3\n")
+        settled(site, 3)
+    assert len(list(site.root.iterdir())) == 2
+
+
+def test_a_marked_file_is_taken_in_when_its_marker_comes(tmp_path: Path, ledger: Arrivals) -> None:
+    folder = Folder("in", ready=Marker(".done"), duplicates="keep")
+    site = Site(home=tmp_path, inbox=tmp_path / "inbox", ledger=ledger, folder=folder)
+    with listening(site):
+        (site.root / "a.csv").write_bytes(BYTES)
+        (site.root / "b.csv").write_bytes(BYTES)
+        (site.root / "b.csv.done").touch()
+        settled(site, 1)
+        assert [path.name for path in site.root.iterdir()] == ["a.csv"]
+        (site.root / "a.csv.done").touch()
+        settled(site, 2)
+
+
+def test_an_inbox_on_another_file_system_works_the_same(tmp_path: Path, ledger: Arrivals) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as inbox:
+        site = Site(home=tmp_path, inbox=Path(inbox), ledger=ledger, folder=Folder("in", duplicates="keep"))
+        with listening(site):
+            (site.root / "sub").mkdir()
+            for number in range(100):
+                (site.root / "sub" / f"{number}.csv").write_bytes(BYTES)
+            settled(site, 100)
+            until(lambda: list((site.root / "sub").iterdir()) == [])
+
+
+def test_a_folder_made_again_is_watched_again(site: Site) -> None:
+    with listening(site):
+        for number in range(3):
+            site.root.rename(site.inbox / f"old{number}") if number % 2 else site.root.rmdir()
+            site.root.mkdir()
+            (site.root / "a.csv").write_bytes(BYTES)
+            settled(site, number + 1)
+
+
+@pytest.mark.parametrize("victim", [0, 1, 2], ids=["observer", "inotify reader", "emitter"])
+def test_a_dead_thread_of_the_watch_is_replaced(site: Site, victim: int) -> None:
+    with listening(site) as listener:
+        [watch] = listener.watches.values()
+        thread = watch.threads[victim]
+        thread.stop()  # type: ignore[attr-defined] - watchdog's threads have it
+        until(lambda: not thread.is_alive())
+        until(lambda: watch.threads and all(each.is_alive() for each in watch.threads))
+        (site.root / "a.csv").write_bytes(BYTES)
+        settled(site, 1)
+
+
+def test_what_no_watch_reported_is_found_by_the_scan(site: Site, tmp_path: Path) -> None:
+    """The watch is of another folder; the scan is all there is."""
+    from dataclasses import replace
+
+    site = replace(site, scan_seconds=0.2)
+    with listening(site) as listener:
+        [watch] = listener.watches.values()
+        watch._tell = lambda _: None  # noqa: SLF001 - a watch that is deaf
+        before = listener.found_by_scan
+        watch._observer.unschedule_all()  # type: ignore[union-attr]  # noqa: SLF001 - as above
+        (site.root / "a.csv").write_bytes(BYTES)
+        settled(site, 1)
+        assert listener.found_by_scan == before + 1
+
+
+def test_one_folder_that_cannot_be_watched_does_not_stop_the_others(tmp_path: Path, ledger: Arrivals) -> None:
+    (tmp_path / "file").touch()
+    good = Site(home=tmp_path, inbox=tmp_path / "inbox", ledger=ledger, folder=Folder("in"))
+    stop = threading.Event()
+    listener = FileListener(
+        pipelines=[
+            Pipeline(name="bad", sources=(Folder(tmp_path / "file" / "in"),), schema=Row, sink=Table("rows")),
+            Pipeline(name=good.pipeline, sources=(good.folder,), schema=Row, sink=Table("rows")),
+        ],
+        inbox=good.inbox,
+        places=good.places,
+        settings=ListenerSettings(),
+        ledger=ledger,
+        stop=stop,
+    )
+    thread = threading.Thread(target=listener.run)
+    thread.start()
+    try:
+        until(good.root.exists)
+        (good.root / "a.csv").write_bytes(BYTES)
+        settled(good, 1)
+    finally:
+        stop.set()
+        thread.join(timeout=20)
+
+
+class Unreachable(Arrivals):
+    """The real ledger behind a door that can be shut; what was asked may have been done all the same."""
+
+    away = threading.Event()
+
+    def open(self, arrivals: Sequence[NewArrival]) -> list[Opened]:
+        opened = super().open(arrivals)
+        if self.away.is_set():
+            raise LedgerUnavailable("the answer was lost")
+        return opened
+
+
+def test_a_commit_whose_answer_was_lost_gives_one_arrival(tmp_path: Path, database_url: str) -> None:
+    with Database(database_url) as database:
+        database.migrate()
+        ledger = Unreachable(database)
+        site = Site(home=tmp_path, inbox=tmp_path / "inbox", ledger=ledger, folder=Folder("in"))
+        with listening(site):
+            ledger.away.set()
+            (site.root / "a.csv").write_bytes(BYTES)
+            until(lambda: len(site.arrivals()) == 1)
+            ledger.away.clear()
+            (site.root / "b.csv").write_bytes(b"id\n2\n")
+            settled(site, 2)
+        assert site.states() == {"ready": 2}
+        for place in site.spooled():
+            assert len(list((site.places.spool / place).iterdir())) == 1
+
+
+def test_a_second_listener_waits_until_the_first_is_gone(site: Site) -> None:
+    stop = threading.Event()
+    with listening(site):
+        second = threading.Thread(target=site.listener(stop).run)
+        second.start()
+        (site.root / "a.csv").write_bytes(BYTES)
+        settled(site, 1)
+    try:
+        (site.root / "b.csv").write_bytes(BYTES)
+        settled(site, 2)
+    finally:
+        stop.set()
+        second.join(timeout=20)
+
+
+PROGRAM = """
+import sys, threading
+from pathlib import Path
+from worker.ledger import Arrivals, Database
+from test_listener_filesystem import Site
+from worker.pipeline import Folder
+home, inbox, pipeline, url = sys.argv[1:]
+with Database(url) as database:
+    site = Site(home=Path(home), inbox=Path(inbox), ledger=Arrivals(database), folder=Folder("in", duplicates="keep"),
+                pipeline=pipeline)
+    site.listener(threading.Event()).run()
+"""
+
+
+@pytest.mark.parametrize("place", ["intake.after-take", "intake.before-open", "intake.after-open"])
+@pytest.mark.parametrize("where", ["same file system", "other file system"])
+def test_a_kill_at_any_moment_of_intake_gives_one_arrival_each(
+    tmp_path: Path, ledger: Arrivals, database_url: str, place: str, where: str
+) -> None:
+    parent = "/dev/shm" if where == "other file system" else tmp_path
+    with tempfile.TemporaryDirectory(dir=parent) as inbox:
+        folder = Folder("in", duplicates="keep")
+        site = Site(home=tmp_path, inbox=Path(inbox), ledger=ledger, folder=folder)
+        site.root.mkdir(parents=True)
+        for number in range(20):
+            (site.root / f"{number}.csv").write_bytes(BYTES)
+        killed = subprocess.run(
+            [sys.executable, "-c", PROGRAM, tmp_path, inbox, site.pipeline, database_url],
+            env={**os.environ, "HEADGATE_CRASHPOINT": place, "PYTHONPATH": str(Path(__file__).parent)},
+            check=False,
+            timeout=60,
+        )
+        assert killed.returncode == -signal.SIGKILL
+        with listening(site):
+            settled(site, 20)
+            until(lambda: list(site.root.iterdir()) == [])
+        assert len(site.spooled()) == 20
+        assert Quiet() == folder.ready

@@ -1,0 +1,219 @@
+"""The supervisor, with small real programs as its children."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from worker.embedded import child as child_module
+from worker.embedded import supervisor as supervisor_module
+from worker.embedded.child import Child
+from worker.embedded.supervisor import Supervisor
+from worker.errors import HeadgateError
+
+ROOT = Path(__file__).parents[2]
+FOREVER = "import time\nwhile True: time.sleep(1)"
+# Says where it is, and has a child of its own; both would go on for ever.
+WITH_GRANDCHILD = f"""
+import os, subprocess, sys, pathlib
+grandchild = subprocess.Popen([sys.executable, "-c", {FOREVER!r}])
+part = pathlib.Path(sys.argv[1] + ".part")
+part.write_text(f"{{os.getpid()}} {{grandchild.pid}}")
+part.rename(sys.argv[1])
+grandchild.wait()
+"""
+STUBBORN = (
+    "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(600)"
+)
+# A program that supervises, to be killed: it starts one child and then waits.
+SUPERVISING = f"""
+import asyncio, os, sys
+from pathlib import Path
+from worker.embedded.child import Child
+from worker.embedded.supervisor import Supervisor
+folder = Path(sys.argv[1])
+async def main():
+    async with Supervisor() as supervisor:
+        await supervisor.start(Child(
+            name="a child", argv=(sys.executable, "-c", {WITH_GRANDCHILD!r}, str(folder / "pids")),
+            log=folder / "child.log", env=dict(os.environ), ready=(folder / "pids").exists, grace=1,
+        ))
+        await asyncio.sleep(600)
+asyncio.run(main())
+"""
+
+
+def child(folder: Path, script: str, *arguments: str, name: str = "a child", **more: object) -> Child:
+    argv = (sys.executable, "-c", script, *arguments)
+    return Child(name=name, argv=argv, log=folder / f"{name}.log", env=dict(os.environ), **more)  # type: ignore[arg-type]
+
+
+def runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+def wait_until(holds: Callable[[], bool], *, within: float = 15) -> None:
+    deadline = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.02)
+
+
+async def wait_until_async(holds: Callable[[], bool], *, within: float = 15) -> None:
+    await asyncio.to_thread(wait_until, holds, within=within)
+
+
+async def test_start_waits_until_the_child_is_ready(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    script = f"import pathlib, time; time.sleep(0.3); pathlib.Path({str(mark)!r}).touch(); time.sleep(600)"
+    async with Supervisor() as supervisor:
+        await supervisor.start(child(tmp_path, script, ready=mark.exists))
+        assert mark.exists()
+
+
+async def test_a_child_that_ends_before_it_is_ready_is_named_with_its_last_words(tmp_path: Path) -> None:
+    script = "print('old'); print('no such thing as a fjord'); raise SystemExit(3)"
+    (tmp_path / "a child.log").write_text("words of an earlier start\n")
+    async with Supervisor() as supervisor:
+        with pytest.raises(HeadgateError, match="a child ended with exit code 3") as caught:
+            await supervisor.start(child(tmp_path, script, ready=lambda: False))
+        assert supervisor.status() == []
+    assert "no such thing as a fjord" in str(caught.value)
+    assert "earlier start" not in str(caught.value)
+
+
+async def test_a_child_that_is_never_ready_is_named_and_ended(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    never = child(tmp_path, WITH_GRANDCHILD, str(pids), ready=lambda: False, ready_within=1.5, grace=1)
+    async with Supervisor() as supervisor:
+        with pytest.raises(HeadgateError, match=r"a child was not ready within 1\.5 seconds"):
+            await supervisor.start(never)
+    assert not any(runs(int(pid)) for pid in pids.read_text().split())
+
+
+async def test_a_program_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
+    absent = Child(name="nothing", argv=("/no/such/program",), log=tmp_path / "log", env={})
+    async with Supervisor() as supervisor:
+        with pytest.raises(HeadgateError, match=r"nothing cannot be started: .*/no/such/program"):
+            await supervisor.start(absent)
+
+
+async def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
+    restarts: list[tuple[str, int, float]] = []
+    async with Supervisor(on_restart=lambda *what: restarts.append(what)) as supervisor:
+        await supervisor.start(child(tmp_path, FOREVER))
+        (before,) = supervisor.status()
+        os.kill(before.pid, signal.SIGKILL)
+        await wait_until_async(lambda: supervisor.status()[0].restarts == 1)
+        (after,) = supervisor.status()
+        assert after.pid != before.pid
+        assert after.since > before.since
+        assert runs(after.pid)
+    assert restarts == [("a child", -signal.SIGKILL, 0.5)]
+    assert not runs(after.pid)
+
+
+async def test_the_pause_grows_while_a_child_keeps_dying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor_module, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(supervisor_module, "LONGEST_PAUSE", 0.05)
+    pauses: list[float] = []
+    async with Supervisor(on_restart=lambda _name, _code, pause: pauses.append(pause)) as supervisor:
+        await supervisor.start(child(tmp_path, "pass"))
+        await wait_until_async(lambda: len(pauses) >= 5)
+    assert pauses[:5] == [0.01, 0.02, 0.04, 0.05, 0.05]
+
+
+async def test_children_stop_in_reverse_order(tmp_path: Path) -> None:
+    ends = tmp_path / "ends"
+    script = """
+import signal, sys, time
+def end(*_):
+    with open(sys.argv[2], "a") as ends: print(sys.argv[1], file=ends)
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+open(sys.argv[1], "w").close()
+time.sleep(600)
+"""
+    async with Supervisor() as supervisor:
+        for name in ("first", "second", "third"):
+            mark = tmp_path / name
+            await supervisor.start(child(tmp_path, script, str(mark), str(ends), name=name, ready=mark.exists))
+    assert [Path(line).name for line in ends.read_text().splitlines()] == ["third", "second", "first"]
+
+
+async def test_a_child_that_ignores_the_stop_signal_is_killed_after_its_grace(tmp_path: Path) -> None:
+    log = tmp_path / "a child.log"
+    async with Supervisor() as supervisor:
+        await supervisor.start(child(tmp_path, STUBBORN, grace=0.3, ready=lambda: "up" in log.read_text()))
+        (status,) = supervisor.status()
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    assert not runs(status.pid)
+
+
+async def test_stop_ends_grandchildren_too(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    async with Supervisor() as supervisor:
+        await supervisor.start(child(tmp_path, WITH_GRANDCHILD, str(pids), ready=pids.exists, grace=0.5))
+        both = [int(pid) for pid in pids.read_text().split()]
+        assert all(runs(pid) for pid in both)
+    assert not any(runs(pid) for pid in both)
+
+
+async def test_what_a_dead_child_leaves_behind_is_killed_after_its_grace(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    async with Supervisor() as supervisor:
+        await supervisor.start(child(tmp_path, WITH_GRANDCHILD, str(pids), ready=pids.exists, grace=0.5))
+        parent, grandchild = (int(pid) for pid in pids.read_text().split())
+        os.kill(parent, signal.SIGKILL)
+        await wait_until_async(lambda: not runs(grandchild))
+
+
+def test_a_killed_supervisor_leaves_no_process_behind(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", SUPERVISING, str(tmp_path)]
+    with subprocess.Popen(argv, cwd=ROOT, start_new_session=True) as supervising:
+        try:
+            wait_until((tmp_path / "pids").exists)
+            both = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+            assert all(runs(pid) for pid in both)
+        finally:
+            os.killpg(supervising.pid, signal.SIGKILL)  # as a terminal that is closed the hard way
+    wait_until(lambda: not any(runs(pid) for pid in both))
+
+
+async def test_children_are_out_of_reach_of_the_terminal(tmp_path: Path) -> None:
+    async with Supervisor() as supervisor:
+        await supervisor.start(child(tmp_path, FOREVER))
+        (status,) = supervisor.status()
+        assert os.getsid(status.pid) == status.pid != os.getsid(0)
+
+
+async def test_an_overlong_log_is_set_aside_at_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "LOG_LIMIT", 10)
+    log = tmp_path / "a child.log"
+    log.write_text("more than ten characters")
+    async with Supervisor() as supervisor:
+        await supervisor.start(
+            child(tmp_path, "print('new', flush=True)\n" + FOREVER, ready=lambda: log.read_text() != "")
+        )
+    assert log.read_text() == "new\n"
+    assert (tmp_path / "a child.log.1").read_text() == "more than ten characters"
+
+
+async def test_lines_can_be_watched_as_they_come(tmp_path: Path) -> None:
+    lines: list[tuple[str, str]] = []
+    (tmp_path / "a child.log").write_text("old\n")
+    async with Supervisor(on_line=lambda *line: lines.append(line)) as supervisor:
+        await supervisor.start(child(tmp_path, "print('one'); print('two', flush=True)\n" + FOREVER))
+        await wait_until_async(lambda: len(lines) == 2)
+    assert lines == [("a child", "one"), ("a child", "two")]

@@ -1,0 +1,33 @@
+"""The `headgate` command: parses, calls, prints; no logic.
+
+Exit codes: 0 all went well; 1 it was done, and the answer is no (something is not persisted, a check failed); 2 something
+has to be changed first, said in one line.
+"""
+
+import sys
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+
+from worker.cli import processes
+from worker.errors import HeadgateError
+
+app = App(
+    name="headgate",
+    help="Event-driven ingestion on Prefect: each row once, in PostgreSQL, whatever is killed on the way.",
+    version_flags=["--version"],
+)
+processes.register(app)
+app.register_install_completion_command()
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line on standard error, and exit code 2."""
+    try:
+        result = app(exit_on_error=True, result_action="return_value")
+    except HeadgateError as error:
+        print(f"headgate: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(result if isinstance(result, int) else 0)

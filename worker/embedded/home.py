@@ -1,0 +1,82 @@
+"""What stays in the home between two starts of `headgate up`: who holds it, and the ports."""
+
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from worker.errors import Misuse
+
+LOCK = "up.lock"
+LOOPBACK = "127.0.0.1"
+LEFT_BEHIND = 120.0  # seconds that a killed `headgate up` may take until its warden has ended all children
+
+
+@contextmanager
+def hold(home: Path, *, wait: float = LEFT_BEHIND) -> Iterator[int]:
+    """Make this process the only `headgate up` of the home.
+
+    Args:
+        home: the folder of all that Headgate keeps; made if it is not there.
+        wait: seconds to wait for the warden of a `headgate up` that was killed.
+
+    Yields:
+        A file descriptor to hand to the `Supervisor`: as long as its warden has it open, the home stays held.
+
+    Raises:
+        Misuse: another `headgate up` runs here.
+
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(home / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _lock(descriptor, home, wait)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def remembered_port(file: Path) -> int:
+    """Give the port that stands in the file, or a free one if it is taken or there is none; the file then has that.
+
+    Two services must not ask at the same time: a port is theirs only once they listen on it.
+    """
+    try:
+        port = int(file.read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        port = 0
+    port = _bindable(port) or _bindable(0)
+    file.write_text(str(port), encoding="ascii")
+    return port
+
+
+def _lock(descriptor: int, home: Path, wait: float) -> None:
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 20, 0).decode() or "?"
+            if Path("/proc", holder).exists() or time.monotonic() > deadline:
+                message = f"`headgate up` already runs in {home} (process {holder}): stop it, or set HEADGATE_HOME."
+                raise Misuse(message) from error
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _bindable(port: int) -> int:
+    """Give the port if it can be listened on (0: any that can), else 0."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return 0
+        found: int = probe.getsockname()[1]
+        return found

@@ -1,0 +1,99 @@
+"""What `headgate up` shows while everything runs: the way of what arrived, in a live table."""
+
+import asyncio
+import signal
+from datetime import datetime
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from worker.app import App, open_app
+from worker.errors import LedgerUnavailable
+from worker.ledger.summary import Summary, database_time, ring_counts, summaries
+from worker.processes.samples import drop_samples, lying
+from worker.processes.up import Running, up
+from worker.settings import Settings
+from worker.sinks.postgres import count_rows
+
+REFRESH = 0.25  # seconds
+
+
+async def show(settings: Settings, *, demo: bool, exit_when_idle: bool) -> int:
+    """Bring everything up, and show what happens until Ctrl-C, or until all that arrived is done.
+
+    Args:
+        settings: of all processes.
+        demo: drop the sample files first.
+        exit_when_idle: end when nothing is under way any more.
+
+    Returns:
+        0, or 1 if it ended by itself and not every arrival was persisted.
+
+    Raises:
+        HeadgateError: something could not be started.
+
+    """
+    console = Console()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    console.print("Starting PostgreSQL, the Prefect server, the listener and the worker ...")
+    async with up(settings) as running:
+        with open_app(running.settings) as app:
+            console.print(f"Prefect UI:     {running.ui_url}")
+            console.print(f"Watched folder: {settings.inbox} (drop files into its folders at any time; Ctrl-C ends)")
+            since = await asyncio.to_thread(database_time, app.database)
+            if demo:
+                await asyncio.to_thread(drop_samples, app)
+            found = await _watch(app, since, stop, console, exit_when_idle=exit_when_idle)
+            await _sum_up(app, running, console)
+        console.print("Stopping; runs in hand are finished first ...")
+    console.print("Stopped.")
+    return 1 if exit_when_idle and any(each.rejected or each.held or each.under_way for each in found) else 0
+
+
+async def _watch(
+    app: App, since: datetime, stop: asyncio.Event, console: Console, *, exit_when_idle: bool
+) -> list[Summary]:
+    """Show the live table until asked to stop, or until nothing is under way."""
+    found: list[Summary] = []
+    with Live(_table(found), console=console, auto_refresh=False) as live:
+        while not stop.is_set():
+            try:
+                found = await asyncio.to_thread(summaries, app.database, since)
+            except LedgerUnavailable:
+                continue  # it is supervised and will be back; what is shown stays
+            live.update(_table(found), refresh=True)
+            idle = not any(each.under_way for each in found)
+            if exit_when_idle and idle and not await asyncio.to_thread(lying, app):
+                break
+            try:
+                await asyncio.wait_for(stop.wait(), REFRESH)
+            except TimeoutError:
+                continue
+    return found
+
+
+async def _sum_up(app: App, running: Running, console: Console) -> None:
+    for pipeline in app.pipelines:
+        with app.database.transaction() as connection:
+            rows = count_rows(connection, pipeline.sink.name)
+        console.print(f"Table {pipeline.sink.name}: {rows:,} rows in PostgreSQL")
+    rings = await asyncio.to_thread(ring_counts, app.database)
+    console.print(f"Rings repeated: {rings.again}; runs dispatched without an automation: {rings.direct}")
+    console.print(f"Prefect UI: {running.ui_url}")
+
+
+def _table(found: list[Summary]) -> Table:
+    table = Table(title="What arrived since the start", title_justify="left", header_style="bold")
+    table.add_column("pipeline")
+    for name in ("arrived", "claimed", "done", "rejected", "duplicates", "rows persisted", "dead letters", "seconds"):
+        table.add_column(name, justify="right")
+    for each in found:
+        counts = (each.arrived, each.claimed, each.done, each.rejected, each.duplicates)
+        seconds = "" if each.seconds is None else f"{each.seconds:.1f}"
+        table.add_row(
+            each.pipeline, *(f"{count:,}" for count in (*counts, each.rows_persisted, each.dead_letters)), seconds
+        )
+    return table

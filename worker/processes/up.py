@@ -1,0 +1,107 @@
+"""`headgate up`: starts PostgreSQL and a Prefect server unless they are given, then apply, listen and work, supervised."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+from pydantic import SecretStr
+
+from worker.app import open_app
+from worker.embedded.child import Child
+from worker.embedded.home import hold
+from worker.embedded.postgres import EmbeddedPostgres
+from worker.embedded.prefect_server import PrefectServer
+from worker.embedded.supervisor import Supervisor
+from worker.errors import HeadgateError
+from worker.settings import Endpoints, Settings
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What is up."""
+
+    settings: Settings  # with the addresses of what was started
+    supervisor: Supervisor
+
+    @property
+    def ui_url(self) -> str:
+        """Where the Prefect UI is."""
+        return self.settings.require_api().removesuffix("/api")
+
+
+@asynccontextmanager
+async def up(settings: Settings) -> AsyncIterator[Running]:
+    """Start everything in order and keep it running; at the end stop it in reverse, runs drained first.
+
+    Raises:
+        HeadgateError: something could not be started; the text names it and has its last words.
+
+    """
+    async with AsyncExitStack() as stack:
+        holding = stack.enter_context(hold(settings.home))
+        supervisor = await stack.enter_async_context(Supervisor(on_restart=_tell, holding=holding))
+        settings = await _database(settings, supervisor)
+        settings = await _prefect_server(settings, supervisor)
+        Endpoints(database_url=settings.require_database(), api_url=settings.require_api()).write(settings.home)
+        with open_app(settings) as app:
+            await asyncio.to_thread(app.database.migrate)
+        await _apply(settings)
+        await supervisor.start(_ours(settings, "listen", grace=30))
+        await supervisor.start(_ours(settings, "work", grace=settings.worker.grace_seconds + 15))
+        yield Running(settings, supervisor)
+
+
+async def _database(settings: Settings, supervisor: Supervisor) -> Settings:
+    if settings.database_url is not None:
+        return settings
+    postgres = EmbeddedPostgres(home=settings.home)
+    await asyncio.to_thread(postgres.prepare)
+    await supervisor.start(postgres.child())
+    await asyncio.to_thread(postgres.create_databases)
+    return settings.model_copy(update={"database_url": SecretStr(postgres.url("headgate"))})
+
+
+async def _prefect_server(settings: Settings, supervisor: Supervisor) -> Settings:
+    if settings.api_url is not None:
+        return settings
+    server = PrefectServer(home=settings.home, database_url=_beside(settings.require_database(), "prefect"))
+    server.prepare()
+    await supervisor.start(server.child())
+    return settings.model_copy(update={"api_url": server.api_url})
+
+
+def _beside(url: str, database: str) -> str:
+    """Name another database on the same server."""
+    return f"{url.rpartition('/')[0]}/{database}"
+
+
+async def _apply(settings: Settings) -> None:
+    """Apply in a process of its own: it imports all of Prefect, and this one is to stay small."""
+    child = _ours(settings, "apply", grace=10)
+    process = await asyncio.create_subprocess_exec(
+        *child.argv, env=dict(child.env), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output, _ = await process.communicate()
+    if process.returncode:
+        raise HeadgateError(f"`headgate apply` failed:\n{output.decode(errors='replace').strip()}")
+
+
+def _ours(settings: Settings, command: str, *, grace: float) -> Child:
+    """One of our own commands as a child."""
+    return Child(
+        name=f"headgate {command}",
+        argv=(sys.executable, "-m", "worker", command),
+        log=settings.home / "logs" / f"{command}.log",
+        env={**os.environ, **settings.environment()},
+        grace=grace,
+    )
+
+
+def _tell(name: str, code: int, pause: float) -> None:
+    log.warning(f"{name} ended and is started again", action="restart", code=code, pause_seconds=pause)

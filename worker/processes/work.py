@@ -1,0 +1,43 @@
+"""`headgate work`: a Prefect worker that executes our runs, and drains when asked to stop."""
+
+import asyncio
+import os
+import signal
+
+import structlog
+
+from worker.app import open_app
+from worker.errors import LedgerUnavailable
+from worker.execution.process import work as execute
+from worker.flows.workbench import configure_logging
+from worker.settings import Settings
+
+log = structlog.get_logger()
+
+
+def work(settings: Settings) -> bool:
+    """Execute runs until SIGTERM or SIGINT, then drain; whether all runs came to their end.
+
+    Raises:
+        BadSettings: there is no database or no Prefect server to go to.
+        BadPipeline: the pipelines cannot be loaded.
+
+    """
+    settings.require_api()
+    with open_app(settings) as app:
+        try:
+            app.database.migrate()
+        except LedgerUnavailable as error:
+            log.warning(str(error), action="work")
+    # Runs inherit our environment, and start in a folder of their own.
+    os.environ.update(settings.environment())
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
+    configure_logging(settings)
+    return asyncio.run(_until_stopped(settings))
+
+
+async def _until_stopped(settings: Settings) -> bool:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return await execute(settings, stop)

@@ -1,0 +1,1 @@
+"""Bytes to frames: reading, the contract, enrichment. Plain functions; no Prefect, no databases."""
