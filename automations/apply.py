@@ -14,7 +14,7 @@ from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
-from automations.deployments import DeploymentSpec, of_pipeline, of_sweep
+from automations.deployments import COMMAND, DeploymentSpec, of_pipeline, of_sweep
 from automations.triggers import automation
 from worker.app import Change
 from worker.errors import PrefectUnavailable
@@ -97,6 +97,7 @@ def _wanted(spec: DeploymentSpec, settings: Settings) -> dict[str, Any]:
         "parameter_openapi_schema": spec.schema,
         "tags": sorted(spec.tags),
         "work_pool_name": settings.worker.pool,
+        "job_variables": {"command": COMMAND},
         "every": spec.every,
     }
 
@@ -110,6 +111,7 @@ def _as_found(found: DeploymentResponse) -> dict[str, Any]:
         "parameter_openapi_schema": found.parameter_openapi_schema,
         "tags": sorted(found.tags),
         "work_pool_name": found.work_pool_name,
+        "job_variables": found.job_variables,
         "every": next((each.interval for each in schedules if isinstance(each, IntervalSchedule)), None),
     }
 

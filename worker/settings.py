@@ -124,8 +124,12 @@ class Settings(BaseSettings):
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
 
     @classmethod
-    def load(cls, **given: object) -> Self:
-        """Read the settings; what is `given` (by the command line) wins over all.
+    def load(cls, *, discover: bool = True, **given: object) -> Self:
+        """Read the settings.
+
+        Args:
+            discover: use the addresses that a running `headgate up` left.
+            given: by the command line; it wins over all.
 
         Raises:
             BadSettings: a value is wrong; the text names its variable and what is allowed.
@@ -137,7 +141,7 @@ class Settings(BaseSettings):
             raise BadSettings(_explain(error)) from error
         home = settings.home.absolute()
         found: dict[str, object] = {"home": home, "inbox": settings.inbox.absolute()}
-        endpoints = Endpoints.read(home)
+        endpoints = Endpoints.read(home) if discover else None
         if endpoints is not None:
             if settings.database_url is None:
                 found["database_url"] = SecretStr(endpoints.database_url)
@@ -215,6 +219,11 @@ class Endpoints(BaseModel):
         fresh.touch(mode=0o600)
         fresh.write_text(self.model_dump_json(), encoding="utf-8")
         fresh.replace(path)
+
+    @staticmethod
+    def remove(home: Path) -> None:
+        """Take the addresses away: nobody answers there any more."""
+        (home / ENDPOINTS).unlink(missing_ok=True)
 
 
 def _explain(error: ValidationError) -> str:

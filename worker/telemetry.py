@@ -44,6 +44,8 @@ def configure(
     root.handlers[:] = [_handler(_json_renderers() if json_lines else _terminal_renderers(), shared)]
     root.setLevel(logging.WARNING)
     logging.getLogger("prefect").setLevel(logging.INFO)
+    # It tells of each connection that it could not make; we tell once what that means.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     ours = logging.getLogger(OURS)
     ours.setLevel(level)
     ours.handlers[:] = []

@@ -48,7 +48,17 @@ def test_a_marked_file_is_due_at_once() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [b".a.csv", b"a.csv~", b"~$a.csv", b"a.csv.tmp", b"a.csv.part", b"A.CSV.PARTIAL", b"a.crdownload", b".a.csv.swp", b"a.lock"],
+    [
+        b".a.csv",
+        b"a.csv~",
+        b"~$a.csv",
+        b"a.csv.tmp",
+        b"a.csv.part",
+        b"A.CSV.PARTIAL",
+        b"a.crdownload",
+        b".a.csv.swp",
+        b"a.lock",
+    ],
 )
 def test_hidden_temporary_and_lock_files_are_ignored_whatever_the_patterns(name: bytes) -> None:
     assert ignored(name, Quiet())

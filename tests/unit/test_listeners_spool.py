@@ -19,6 +19,7 @@ from worker.listeners.spool import OUTPOST, Spool
 from worker.model import Places, Reason
 from worker.pipeline import After, Folder, Marker, Quiet
 
+OTHER = "/dev/shm"  # noqa: S108 - another file system; only fresh folders are made there
 BYTES = b"id,name\n1,a\n"
 NAMES = [b"a.csv", b"deep/er/a.csv", b"caf\xe9 \\ \n.csv", b"x" * 251 + b".csv"]
 
@@ -51,7 +52,7 @@ def inbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     if request.param == "same file system":
         yield tmp_path / "inbox"
         return
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+    with tempfile.TemporaryDirectory(dir=OTHER) as folder:
         assert os.stat(folder).st_dev != os.stat(tmp_path).st_dev
         yield Path(folder) / "inbox"
 
@@ -94,7 +95,7 @@ def test_what_a_killed_process_took_is_found_with_its_source_and_path(inbox: Pat
 
 
 def test_after_a_kill_in_the_middle_of_a_copy_the_original_is_copied_again(spool: Spool) -> None:
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+    with tempfile.TemporaryDirectory(dir=OTHER) as folder:
         source = source_in(Path(folder))
         drop(source, b"a.csv")
         held = spool.take(source, b"a.csv")
@@ -257,7 +258,8 @@ def test_probing_for_a_writer_does_not_end_the_process_when_a_writer_comes(tmp_p
     writer = "import os, sys\nwhile True: os.close(os.open(sys.argv[1], os.O_WRONLY))"
     prober = (
         "import os, sys\nfrom worker.listeners.disk import has_writer\n"
-        "for _ in range(20_000):\n    file = os.open(sys.argv[1], os.O_RDONLY)\n    has_writer(file)\n    os.close(file)\n"
+        "for _ in range(20_000):\n"
+        "    file = os.open(sys.argv[1], os.O_RDONLY)\n    has_writer(file)\n    os.close(file)\n"
     )
     busy = subprocess.Popen([sys.executable, "-c", writer, place])
     try:
@@ -297,7 +299,9 @@ def test_no_two_lists_of_values_have_the_same_fingerprint() -> None:
     assert fingerprint(b"a", b"") != fingerprint(b"a")
 
 
-@pytest.mark.parametrize(("one", "other"), [("a/b", "a-b"), ("/a", "a"), ("é", "è"), ("a" * 300, "a" * 301), ("A", "a")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("a/b", "a-b"), ("/a", "a"), ("é", "è"), ("a" * 300, "a" * 301), ("A", "a")]
+)
 def test_different_sources_have_different_places(one: str, other: str) -> None:
     assert slug(one) != slug(other)
     for text in (slug(one), slug(other)):

@@ -6,7 +6,7 @@ from decimal import Decimal
 import dataframely as dy
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.errors import BadPipeline
@@ -75,6 +75,7 @@ def test_long_values_are_cut_in_the_report() -> None:
     assert refusal.faults == (Fault("code|regex", "code", "a" * 200),)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.tuples(*[st.sampled_from([None, "1", "x", "A", "-1", "A\0"])] * 4), max_size=20))
 def test_each_row_is_either_good_or_refused(rows: list[tuple[str | None, str | None, str | None, str | None]]) -> None:
     good, refused = run(*rows)

@@ -7,7 +7,7 @@ from pathlib import Path
 import dataframely as dy
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.errors import ArrivalRejected
@@ -83,6 +83,7 @@ BAD_LINES = [
     (b'{"id":1}{"id":2}', "json", Reason.MALFORMED),
     (b'{"id":1 "name":2}', "json", Reason.MALFORMED),
     (b'{"name":"a\tb"}', "json", Reason.MALFORMED),
+    (b'{"id":5,"name":"a\tb"}', "json", Reason.MALFORMED),
     (b"[1]", "object", Reason.MALFORMED),
     (b"7", "object", Reason.MALFORMED),
     (b'{"tags":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "json", Reason.MALFORMED),
@@ -144,6 +145,7 @@ def as_text(value: object) -> str | None:
     return value if isinstance(value, str) or value is None else json.dumps(value)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(records=RECORDS, block=st.integers(1, 90), tidy=st.booleans(), often=st.sampled_from([1, 80]))
 def test_lines_and_arrays_give_exactly_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, object]], block: int, often: int, *, tidy: bool
@@ -202,6 +204,11 @@ def test_a_bad_element_of_an_array_hits_only_its_own_record(folder: Path) -> Non
     batches = parse(folder, b'[{"id":1}, 5, {"id":\nNaN}, {"id":2}]', "a.json")
     assert [row[0] for row in rows(batches)] == [1, 4]
     assert [letter.original for letter in dead(batches)] == [b"5", b'{"id": NaN}']
+
+
+def test_a_number_cut_by_the_end_of_a_block_is_one_element(folder: Path) -> None:
+    batches = parse(folder, b'[12,{"id":1}]', "a.json", limits=Limits(block_bytes=1))
+    assert [letter.original for letter in dead(batches)] == [b"12"]
 
 
 def test_originals_of_lines_are_found_again(folder: Path) -> None:

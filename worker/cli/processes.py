@@ -26,10 +26,12 @@ class Common:
     inbox: Path | None = None
     "The folder that watched folders stand below; HEADGATE_INBOX or inbox if left out."
 
-    def settings(self) -> Settings:
-        """The settings, with logging set up by them."""
+    def settings(self, *, discover: bool = True) -> Settings:
+        """The settings, with logging set up by them; whether to use the addresses that a running `up` left."""
         given = {name: getattr(self, name) for name in ("pipelines", "home", "inbox")}
-        settings = Settings.load(**{name: value for name, value in given.items() if value is not None})
+        settings = Settings.load(
+            discover=discover, **{name: value for name, value in given.items() if value is not None}
+        )
         telemetry.configure(level=settings.log_level, as_json=settings.log_json)
         return settings
 
@@ -55,7 +57,7 @@ def up(
     """
     from worker.processes.show import show
 
-    return asyncio.run(show(common.settings(), demo=demo, exit_when_idle=exit_when_idle))
+    return asyncio.run(show(common.settings(discover=False), demo=demo, exit_when_idle=exit_when_idle))
 
 
 def listen(*, common: Common = Common()) -> None:

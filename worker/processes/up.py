@@ -49,6 +49,7 @@ async def up(settings: Settings) -> AsyncIterator[Running]:
         settings = await _database(settings, supervisor)
         settings = await _prefect_server(settings, supervisor)
         Endpoints(database_url=settings.require_database(), api_url=settings.require_api()).write(settings.home)
+        stack.callback(Endpoints.remove, settings.home)
         with open_app(settings) as app:
             await asyncio.to_thread(app.database.migrate)
         await _apply(settings)

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import sys
+from pathlib import Path
 
 import structlog
 
@@ -31,6 +33,8 @@ def work(settings: Settings) -> bool:
             log.warning(str(error), action="work")
     # Runs inherit our environment, and start in a folder of their own.
     os.environ.update(settings.environment())
+    # The runs' command says `python`: it is to be this one.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
     configure_logging(settings)
     return asyncio.run(_until_stopped(settings))

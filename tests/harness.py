@@ -1,0 +1,209 @@
+"""What tests share: real services on free ports, and a stand, which is one installation of Headgate on them."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+from uuid import uuid4
+
+import httpx
+import psycopg
+from psycopg.rows import DictRow, dict_row
+
+from worker.embedded.postgres import EmbeddedPostgres
+from worker.embedded.prefect_server import PrefectServer
+from worker.embedded.supervisor import Supervisor
+
+T = TypeVar("T")
+
+
+def wait_until(holds: Callable[[], T], *, within: float = 60, every: float = 0.05) -> T:
+    """Wait for a condition, and give what it gave; it fails after a deadline, and says what the condition was."""
+    deadline = time.monotonic() + within
+    while not (found := holds()):
+        if time.monotonic() > deadline:
+            message = f"not within {within} s: {getattr(holds, '__doc__', None) or holds}"
+            raise AssertionError(message)
+        time.sleep(every)
+    return found
+
+
+@contextlib.contextmanager
+def open_folder(prefix: str) -> Iterator[Path]:
+    """A temporary folder that other users can reach, as PostgreSQL's stand-in user must; pytest's own is closed."""
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+class Services:
+    """A real PostgreSQL and, once asked for, a real Prefect server, supervised from a thread of their own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.postgres = EmbeddedPostgres(home=home)
+        self.server: PrefectServer | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="services", daemon=True)
+        self._thread.start()
+        self._supervisor = Supervisor()
+        self._run(self._supervisor.__aenter__())
+        self.postgres.prepare()
+        self._run(self._supervisor.start(self.postgres.child()))
+        self.postgres.create_databases()
+
+    def _run(self, coroutine: object) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(240)  # type: ignore[arg-type]
+
+    def prefect(self) -> PrefectServer:
+        """The Prefect server, started when it is first asked for."""
+        if self.server is None:
+            server = PrefectServer(home=self.home, database_url=self.postgres.url("prefect"))
+            server.prepare()
+            self._run(self._supervisor.start(server.child()))
+            self.server = server
+        return self.server
+
+    def pid(self, name: str) -> int:
+        """The process id of a child by its name: "PostgreSQL" or "Prefect server"."""
+        return next(status.pid for status in self._supervisor.status() if status.name == name)
+
+    def fresh_database(self) -> str:
+        """Make an empty database; its URL."""
+        name = f"t_{uuid4().hex[:12]}"
+        with psycopg.connect(self.postgres.url("postgres"), autocommit=True) as connection:
+            connection.execute(f'create database "{name}"'.encode())
+        return self.postgres.url(name)
+
+    def close(self) -> None:
+        """Stop everything."""
+        self._run(self._supervisor.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+
+@dataclass
+class Stand:
+    """One installation of Headgate: a home, an inbox, a database, pipelines of its own, on the shared services.
+
+    The pipelines' module is written by the test, so that names on the shared Prefect server are its own.
+    """
+
+    services: Services
+    folder: Path
+    database_url: str
+    pool: str = field(default_factory=lambda: f"pool-{uuid4().hex[:8]}")
+    environment: dict[str, str] = field(default_factory=dict)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def home(self) -> Path:
+        """What Headgate keeps."""
+        return self.folder / "home"
+
+    @property
+    def inbox(self) -> Path:
+        """What the watched folders stand below."""
+        return self.folder / "inbox"
+
+    def declare(self, text: str) -> None:
+        """Write the pipelines' module; it has to define PIPELINES."""
+        module = f"pipelines_{uuid4().hex[:8]}"
+        (self.folder / f"{module}.py").write_text(text, encoding="utf-8")
+        self.environment["HEADGATE_PIPELINES"] = f"{module}:PIPELINES"
+
+    def env(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment of our processes."""
+        ours = {name: value for name, value in os.environ.items() if not name.startswith(("HEADGATE_", "PREFECT_"))}
+        return {
+            **ours,
+            "HEADGATE_HOME": str(self.home),
+            "HEADGATE_INBOX": str(self.inbox),
+            "HEADGATE_DATABASE_URL": self.database_url,
+            "HEADGATE_WORKER_POOL": self.pool,
+            "HEADGATE_LISTENER_SCAN_SECONDS": "2",
+            "PREFECT_HOME": str(self.folder / "prefect-client"),
+            "PYTHONPATH": str(self.folder),
+            "NO_COLOR": "1",
+            **({"PREFECT_API_URL": self.services.server.api_url} if self.services.server else {}),
+            **self.environment,
+            **(more or {}),
+        }
+
+    def start(self, *command: str, env: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
+        """Start one of our commands in the background; its output goes to `<folder>/<command>.log`."""
+        with (self.folder / f"{command[0]}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "worker", *command],
+                env=self.env(env),
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def run(
+        self, *command: str, env: Mapping[str, str] | None = None, check: bool = True
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run one of our commands to its end."""
+        done = subprocess.run(
+            [sys.executable, "-m", "worker", *command],
+            env=self.env(env),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def log_of(self, command: str) -> str:
+        """What a command started in the background has written."""
+        path = self.folder / f"{command}.log"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    def sql(self, query: str, *values: object) -> list[DictRow]:
+        """Ask the stand's database."""
+        with psycopg.connect(self.database_url, row_factory=dict_row, autocommit=True) as connection:
+            cursor = connection.execute(query.encode(), values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def arrivals(self) -> list[DictRow]:
+        """The ledger's arrivals by number; empty while the ledger is not made yet."""
+        with contextlib.suppress(psycopg.errors.UndefinedTable):
+            return self.sql("select * from headgate.arrival order by arrival_id")
+        return []
+
+    def all_ended(self, count: int) -> bool:
+        """Whether so many arrivals are there, each in a terminal state and settled."""
+        found = self.arrivals()
+        return len(found) >= count and all(
+            row["state"] in {"done", "rejected", "duplicate"} and row["settled_at"] for row in found
+        )
+
+    def api(self, method: str, path: str, body: object = None) -> httpx.Response:
+        """Ask the Prefect server."""
+        response = httpx.request(method, f"{self.services.prefect().api_url}{path}", json=body, timeout=30)
+        response.raise_for_status()
+        return response
+
+    def close(self) -> None:
+        """End the processes that were started, with all that they started, by their ids."""
+        for process in self.processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
