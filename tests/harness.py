@@ -19,7 +19,7 @@ import httpx
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from worker.embedded.postgres import EmbeddedPostgres
+from worker.embedded.postgres import ADMIN, OWNER, EmbeddedPostgres
 from worker.embedded.prefect_server import PrefectServer
 from worker.embedded.supervisor import Supervisor
 
@@ -80,8 +80,10 @@ class Services:
     def fresh_database(self) -> str:
         """Make an empty database; its URL."""
         name = f"t_{uuid4().hex[:12]}"
-        with psycopg.connect(self.postgres.url("postgres"), autocommit=True) as connection:
-            connection.execute(f'create database "{name}"'.encode())
+        # The owner of the databases may not make any; the administrator of a fresh home has the same password.
+        admin = self.postgres.url("postgres").replace(f"://{OWNER}:", f"://{ADMIN}:")
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(f'create database "{name}" owner {OWNER}'.encode())
         return self.postgres.url(name)
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """The composition root: settings become adapters, on one exit stack, and nowhere else."""
 
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -116,7 +116,9 @@ class Change:
 class Apply(Protocol):
     """Makes the Prefect server match the pipelines; applied twice, nothing changes."""
 
-    def __call__(self, settings: Settings, pipelines: Sequence[Pipeline], *, dry_run: bool) -> Awaitable[list[Change]]:
+    def __call__(
+        self, settings: Settings, pipelines: Sequence[Pipeline], *, dry_run: bool
+    ) -> Coroutine[None, None, list[Change]]:
         """Apply.
 
         Raises:

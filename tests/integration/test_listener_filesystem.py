@@ -49,13 +49,16 @@ class Site:
 
     @property
     def root(self) -> Path:
+        """The watched folder."""
         return self.inbox / "in"
 
     @property
     def places(self) -> Places:
+        """Where bytes are kept."""
         return Places(self.home / "spool", self.home / "archive", self.home / "rejected", self.home / "work")
 
     def listener(self, stop: threading.Event) -> FileListener:
+        """Make a listener of this site."""
         return FileListener(
             pipelines=[Pipeline(name=self.pipeline, sources=(self.folder,), schema=Row, sink=Table("rows"))],
             inbox=self.inbox,
@@ -66,9 +69,11 @@ class Site:
         )
 
     def arrivals(self) -> list[ArrivalRecord]:
+        """All that the ledger has of this site."""
         return self.ledger.find(pipeline=self.pipeline, limit=100_000)
 
     def states(self) -> dict[str, int]:
+        """How many arrivals stand in each state."""
         return dict(Counter(str(arrival.state) for arrival in self.arrivals()))
 
     def spooled(self) -> list[str]:
@@ -97,13 +102,6 @@ def listening(site: Site) -> Iterator[FileListener]:
         stop.set()
         thread.join(timeout=20)
         assert not thread.is_alive()
-
-
-@pytest.fixture
-def ledger(database_url: str) -> Iterator[Arrivals]:
-    with Database(database_url) as database:
-        database.migrate()
-        yield Arrivals(database)
 
 
 @pytest.fixture
@@ -341,6 +339,7 @@ class Unreachable(Arrivals):
     away = threading.Event()
 
     def open(self, arrivals: Sequence[NewArrival]) -> list[Opened]:
+        """Open, and lose the answer."""
         opened = super().open(arrivals)
         if self.away.is_set():
             raise LedgerUnavailable("the answer was lost")

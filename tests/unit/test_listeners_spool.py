@@ -258,7 +258,7 @@ def test_probing_for_a_writer_does_not_end_the_process_when_a_writer_comes(tmp_p
     writer = "import os, sys\nwhile True: os.close(os.open(sys.argv[1], os.O_WRONLY))"
     prober = (
         "import os, sys\nfrom worker.listeners.disk import has_writer\n"
-        "for _ in range(20_000):\n"
+        "for _ in range(5_000):\n"
         "    file = os.open(sys.argv[1], os.O_RDONLY)\n    has_writer(file)\n    os.close(file)\n"
     )
     busy = subprocess.Popen([sys.executable, "-c", writer, place])
@@ -308,3 +308,31 @@ def test_different_sources_have_different_places(one: str, other: str) -> None:
         assert "/" not in text
         assert not text.startswith(".")
         assert len(text) < 100
+
+
+def test_a_file_that_is_rewritten_while_it_is_copied_is_never_taken_mixed(tmp_path: Path, spool: Spool) -> None:
+    source = source_in(tmp_path / "inbox", after="leave")
+    place = drop(source, b"a.csv", b"0" * 4_000_000)
+    rewrite = (
+        "import itertools, sys, time\n"
+        "for number in itertools.count():\n"
+        "    with open(sys.argv[1], 'r+b') as file: file.write(b'%d' % (number % 10) * 4_000_000)\n"
+        "    time.sleep(0.004)\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", rewrite, place])
+    outcomes = set()
+    try:
+        for _ in range(150):
+            held = spool.take(source, b"a.csv")
+            try:
+                spool.seal(held)
+            except FileUnsettled:
+                outcomes.add("unsettled")
+                continue
+            content = (tmp_path / "spool" / held.place / "a.csv").read_bytes()
+            assert content == content[:1] * 4_000_000
+            spool.drop(held)
+    finally:
+        writer.kill()
+        writer.wait()
+    assert outcomes == {"unsettled"}

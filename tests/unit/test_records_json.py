@@ -207,7 +207,7 @@ def test_a_bad_element_of_an_array_hits_only_its_own_record(folder: Path) -> Non
 
 
 def test_a_number_cut_by_the_end_of_a_block_is_one_element(folder: Path) -> None:
-    batches = parse(folder, b'[12,{"id":1}]', "a.json", limits=Limits(block_bytes=1))
+    batches = parse(folder, b'[{"id":1},12]', "a.json", limits=Limits(block_bytes=1))
     assert [letter.original for letter in dead(batches)] == [b"12"]
 
 

@@ -1,16 +1,14 @@
-"""The named statements of queries.sql."""
+"""The named statements of queries.sql, as bytes: psycopg takes no text that is not a literal, and these are a file."""
 
 from importlib import resources
-from typing import LiteralString, cast
 
 
-def _read() -> dict[str, LiteralString]:
+def _read() -> dict[str, bytes]:
     text = resources.files("worker.ledger").joinpath("queries.sql").read_text(encoding="utf-8")
-    named: dict[str, LiteralString] = {}
+    named: dict[str, bytes] = {}
     for part in text.split("-- name: ")[1:]:
         name, _, statement = part.partition("\n")
-        # The file is ours and constant: as good as a literal, which is what psycopg's types ask for.
-        named[name.strip()] = cast("LiteralString", statement.strip())
+        named[name.strip()] = statement.strip().encode()
     return named
 
 
