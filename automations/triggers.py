@@ -16,8 +16,8 @@ TAG = "headgate"
 def automation(pipeline: Pipeline, deployment_id: UUID) -> AutomationCore:
     """Fire a pipeline's deployment for each ring of its doorbell.
 
-    Each event fires by itself (threshold 1, within 0): Prefect throws events away inside a longer window. What comes in a
-    burst is gathered by the claim, never by the trigger.
+    Each event fires by itself (threshold 1, within 0): Prefect throws events away inside a longer window. What comes
+    in a burst is gathered by the claim, never by the trigger.
 
     Args:
         pipeline: whose doorbell.
@@ -26,7 +26,7 @@ def automation(pipeline: Pipeline, deployment_id: UUID) -> AutomationCore:
     """
     return AutomationCore(
         name=f"headgate: {pipeline.name}",
-        description=f"Runs ingest/{pipeline.name} when arrivals of {pipeline.name} are ready. Kept by `headgate apply`.",
+        description=f"Runs ingest/{pipeline.name} when its arrivals are ready. Kept by `headgate apply`.",
         enabled=True,
         tags=[TAG, pipeline.name],
         trigger=EventTrigger(

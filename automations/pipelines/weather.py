@@ -6,7 +6,7 @@ from worker import Folder, Json, Pipeline, Table
 
 
 class Weather(dy.Schema):
-    """One hour at one airport, in the units of the source: degrees Fahrenheit, miles an hour, inches, millibars, miles."""
+    """One hour at one airport: degrees Fahrenheit, miles an hour, inches, millibars, miles."""
 
     origin = dy.String(nullable=False, regex=r"^[A-Z]{3}$")
     year = dy.Int16(nullable=False, min=1990, max=2100)

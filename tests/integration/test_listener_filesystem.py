@@ -27,6 +27,8 @@ from worker.settings import ListenerSettings
 
 BYTES = b"id\n1\n"
 OTHER = "/dev/shm"  # noqa: S108 - another file system; only fresh folders are made there
+# pytest makes its own list of warnings, so what `worker.listeners.watch` ignores is ignored here again.
+pytestmark = pytest.mark.filterwarnings("ignore:Callback with id:RuntimeWarning")
 THREADS = 3  # of a watch: the observer, the inotify reader, the emitter
 
 

@@ -1,15 +1,15 @@
 """The `headgate` command: parses, calls, prints; no logic.
 
-Exit codes: 0 all went well; 1 it was done, and the answer is no (something is not persisted, a check failed); 2 something
-has to be changed first, said in one line.
+Exit codes: 0 all went well; 1 it was done, and the answer is no (something is not persisted, a check failed);
+2 something has to be changed first, said in one line.
 """
 
 import sys
-from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App
 
-from worker.cli import processes
+from worker.cli import arrivals, dead_letters, processes
+from worker.cli.status import doctor, status
 from worker.errors import HeadgateError
 
 app = App(
@@ -18,6 +18,10 @@ app = App(
     version_flags=["--version"],
 )
 processes.register(app)
+app.command(status)
+app.command(arrivals.app)
+app.command(dead_letters.app)
+app.command(doctor)
 app.register_install_completion_command()
 
 
@@ -26,7 +30,7 @@ def main() -> None:
     try:
         result = app(exit_on_error=True, result_action="return_value")
     except HeadgateError as error:
-        print(f"headgate: {error}", file=sys.stderr)
+        sys.stderr.write(f"headgate: {error}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

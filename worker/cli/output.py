@@ -24,6 +24,17 @@ def print_table(rows: Sequence[Mapping[str, object]], *, empty: str = "Nothing."
     console.print(table(rows))
 
 
+def print_record(record: Mapping[str, object]) -> None:
+    """Print one thing, a line a field; fields that are empty are left out."""
+    console = Console()
+    width = max(len(name) for name in record)
+    for name, value in record.items():
+        if value not in (None, "", []):
+            console.print(
+                Text(f"{name.replace('_', ' '):<{width}}  ", style="bold") + Text(_shown(value), style="not bold")
+            )
+
+
 def table(rows: Sequence[Mapping[str, object]], title: str | None = None) -> Table:
     """Make a table of rows that have the same keys; numbers stand to the right."""
     made = Table(title=title, header_style="bold", title_justify="left")

@@ -1,39 +1,13 @@
 """The commands that run something: up, listen, work, apply, sweep."""
 
 import asyncio
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
-from worker import telemetry
+from worker.cli.common import Common
 from worker.cli.output import print_json, print_table
-from worker.settings import Settings
 
 # Each command imports what it runs when it runs: Prefect alone takes two seconds and 90 MB, and `--help` needs neither.
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True)
-class Common:
-    """What every command takes."""
-
-    pipelines: str | None = None
-    "The pipelines, as package.module:name; HEADGATE_PIPELINES if left out."
-    home: Path | None = None
-    "The folder of all that Headgate keeps; HEADGATE_HOME or .headgate if left out."
-    inbox: Path | None = None
-    "The folder that watched folders stand below; HEADGATE_INBOX or inbox if left out."
-
-    def settings(self, *, discover: bool = True) -> Settings:
-        """The settings, with logging set up by them; whether to use the addresses that a running `up` left."""
-        given = {name: getattr(self, name) for name in ("pipelines", "home", "inbox")}
-        settings = Settings.load(
-            discover=discover, **{name: value for name, value in given.items() if value is not None}
-        )
-        telemetry.configure(level=settings.log_level, as_json=settings.log_json)
-        return settings
 
 
 def register(app: App) -> None:

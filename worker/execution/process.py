@@ -1,7 +1,7 @@
 """Prefect's own process worker, made to drain: asked to stop, it takes no new run and waits for those it has.
 
-Prefect's `worker.start()` ends by cancelling, which leaves the runs in flight Crashed; so its parts are used here one by
-one, with a loop that gives up on nothing.
+Prefect's `worker.start()` ends by cancelling, which leaves the runs in flight Crashed; so its parts are used here one
+by one, with a loop that gives up on nothing.
 """
 
 import asyncio
@@ -72,8 +72,8 @@ async def _drained(worker: ProcessWorker, grace: float) -> bool:
     deadline = time.monotonic() + grace
     if worker.limiter.borrowed_tokens:
         log.info("draining", action="drain", runs=worker.limiter.borrowed_tokens, grace_seconds=grace)
-    while worker.limiter.borrowed_tokens and time.monotonic() < deadline:
-        await asyncio.sleep(0.05)
+    while worker.limiter.borrowed_tokens and time.monotonic() < deadline:  # noqa: ASYNC110 - see below
+        await asyncio.sleep(0.05)  # the limiter has no event to wait for
     if worker.limiter.borrowed_tokens:
         log.warning("runs are stopped before their end", action="drain", runs=worker.limiter.borrowed_tokens)
         return False

@@ -50,7 +50,7 @@ async def parse_claim(pipeline: str, arrivals: int, size: int) -> None:
 
 
 @stage_task("parse portion")
-async def parse_portion(number: int, arrivals: int) -> Parsed:
+async def parse_portion(number: int, arrivals: int) -> Parsed:  # noqa: ARG001 - for the UI
     """Read and validate some of the files.
 
     Args:

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 @flow(name="persist", flow_run_name="persist {pipeline}", persist_result=False, validate_parameters=False)
-async def persist_claim(pipeline: str, table: str, chunks: int) -> None:
+async def persist_claim(pipeline: str, table: str, chunks: int) -> None:  # noqa: ARG001 - for the UI
     """Commit what was parsed and enriched, chunk by chunk.
 
     Args:

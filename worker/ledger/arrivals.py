@@ -7,6 +7,7 @@ from pathlib import Path
 
 import structlog
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
 from worker.errors import NotFound
 from worker.ledger.database import Connection, Database
@@ -77,6 +78,32 @@ class Arrivals:
                 connection.execute(QUERIES["post_rejected"], {"ids": rejected})
             for pipeline in {arrival.pipeline for arrival in arrivals}:
                 connection.execute(QUERIES["notify"], {"pipeline": pipeline})
+        return opened
+
+    def replay(self, arrival: NewArrival, dead_letters: Sequence[int]) -> Opened:
+        """Open an arrival that puts dead letters back on the road, and close them, in one transaction.
+
+        Args:
+            arrival: with the dead letters' bytes, linked to the arrival that they came in.
+            dead_letters: their numbers.
+
+        Returns:
+            The new arrival; if the same was asked for before, the one of then.
+
+        """
+        with self._database.transaction() as connection:
+            (opened,) = self._open(connection, [arrival])
+            closing = {"ids": list(dead_letters), "state": "replayed", "replayed_as": opened.arrival_id}
+            connection.execute(QUERIES["close_dead_letters"], closing)
+            if not opened.known:
+                facts = Jsonb(
+                    {"arrival_id": opened.arrival_id, "replay_of": arrival.replay_of, "count": len(dead_letters)}
+                )
+                connection.execute(
+                    QUERIES["post"], {"kind": "dead-letters.replayed", "pipeline": arrival.pipeline, "facts": facts}
+                )
+            connection.execute(QUERIES["notify"], {"pipeline": arrival.pipeline})
+        log.info("replayed", action="replay", arrival_id=opened.arrival_id, replay_of=arrival.replay_of)
         return opened
 
     def _open(self, connection: Connection, arrivals: Sequence[NewArrival]) -> list[Opened]:

@@ -117,7 +117,8 @@ class Database:
             connection.execute("select pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
             connection.execute("create schema if not exists headgate")
             connection.execute(
-                "create table if not exists headgate.migration (name text primary key, applied_at timestamptz default now())"
+                "create table if not exists headgate.migration"
+                " (name text primary key, applied_at timestamptz default now())"
             )
             there = {row["name"] for row in connection.execute("select name from headgate.migration")}
             for script in scripts:

@@ -71,7 +71,7 @@ class DeadLetters:
         columns = "arrival_id, row_number, stage, reason, faults, original, format, preamble, attempt"
         with (
             connection.cursor() as cursor,
-            cursor.copy(f"copy headgate.dead_letter ({columns}) from stdin") as copy,  # noqa: S608 - constant columns
+            cursor.copy(f"copy headgate.dead_letter ({columns}) from stdin") as copy,
         ):
             for letter in letters:
                 faults = Jsonb([_without_nul(asdict(fault)) for fault in letter.faults])
@@ -81,9 +81,9 @@ class DeadLetters:
     def find(self, selection: Selection) -> list[DeadLetterRecord]:
         """Dead letters as people are shown them, newest first."""
         asked = {**asdict(selection), "ids": list(selection.ids) or None}
-        with self._database.transaction() as connection:
-            with connection.cursor(row_factory=class_row(DeadLetterRecord)) as cursor:
-                return cursor.execute(QUERIES["dead_letters"], asked).fetchall()
+        rows = class_row(DeadLetterRecord)
+        with self._database.transaction() as connection, connection.cursor(row_factory=rows) as cursor:
+            return cursor.execute(QUERIES["dead_letters"], asked).fetchall()
 
     def counts(self, arrival_id: int) -> list[tuple[str, str, int]]:
         """Of one arrival, how many records were set aside: (stage, reason, count), most first."""

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import warnings
 from collections.abc import Callable
 
 import structlog
@@ -18,6 +19,9 @@ from watchdog.observers.inotify_c import InotifyConstants, InotifyFD, Mask
 from worker.listeners.source import Source
 
 log = structlog.get_logger()
+
+# watchdog may add the watch of a new folder twice, which is harmless, and says so each time with all it knows.
+warnings.filterwarnings("ignore", message="Callback with id", category=RuntimeWarning)
 
 
 class _Emitter(InotifyEmitter):

@@ -30,7 +30,7 @@ def sweep(settings: Settings) -> list[dict[str, object]]:
 
     """
     _point_prefect_to(settings)
-    from worker.flows.sweep import sweep_once
+    from worker.flows.sweep import sweep_once  # noqa: PLC0415 - imports Prefect, which looks for its server then
 
     with open_app(settings) as app:
         return asyncio.run(sweep_once(app)).rows()

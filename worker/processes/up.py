@@ -1,4 +1,4 @@
-"""`headgate up`: starts PostgreSQL and a Prefect server unless they are given, then apply, listen and work, supervised."""
+"""`headgate up`: starts PostgreSQL and a Prefect server unless they are given, then our own processes, supervised."""
 
 import asyncio
 import os
@@ -105,4 +105,4 @@ def _ours(settings: Settings, command: str, *, grace: float) -> Child:
 
 
 def _tell(name: str, code: int, pause: float) -> None:
-    log.warning(f"{name} ended and is started again", action="restart", code=code, pause_seconds=pause)
+    log.warning("a process ended and is started again", action="restart", name=name, code=code, pause_seconds=pause)

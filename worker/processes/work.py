@@ -35,7 +35,7 @@ def work(settings: Settings) -> bool:
     os.environ.update(settings.environment())
     # The runs' command says `python`: it is to be this one.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
     configure_logging(settings)
     return asyncio.run(_until_stopped(settings))
 

@@ -51,10 +51,7 @@ def parse(files: Sequence[Spooled], pipeline: Pipeline, limits: Limits, folder: 
     for file in files:
         last_row = 0
         try:
-            if not file.path.is_file() or file.path.stat().st_size != file.size:
-                raise ArrivalRejected(
-                    Reason.LOST, f"the bytes taken in of {file.name} are no longer in the spool as they were."
-                )
+            _check_there(file)
             for batch in read(file.path, file.name, pipeline, limits, arrival_id=file.arrival_id):
                 if gathering.records and gathering.records + batch.rows_in > limits.chunk_rows:
                     gathering.write()
@@ -67,6 +64,12 @@ def parse(files: Sequence[Spooled], pipeline: Pipeline, limits: Limits, folder: 
             gathering.end(file.arrival_id, last_row)
     gathering.write()
     return parsed
+
+
+def _check_there(file: Spooled) -> None:
+    if not file.path.is_file() or file.path.stat().st_size != file.size:
+        detail = f"the bytes taken in of {file.name} are no longer in the spool as they were; drop the file again."
+        raise ArrivalRejected(Reason.LOST, detail)
 
 
 class _Gathering:

@@ -1,0 +1,130 @@
+"""Replay: dead letters go back on the road, as new arrivals that are linked to the old ones."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from uuid import uuid4
+
+from worker.app import App
+from worker.errors import NotFound
+from worker.ledger.dead_letters import DeadLetterRecord, Selection
+from worker.model import FilePosition, NewArrival
+from worker.records.batch import Original
+from worker.records.originals import together
+
+# Below the spool, and no source's place: what a replay that died leaves here is nobody's arrival.
+PLACE = ".replay"
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Dead letters that go back together."""
+
+    pipeline: str
+    source: str
+    replay_of: int  # the arrival that they came in
+    name: str  # of the new arrival
+    records: int  # 0: the whole arrival
+    dead_letters: tuple[int, ...]
+    arrival_id: int | None = None  # of the new arrival; None while it is only planned
+
+
+def replay(app: App, selection: Selection, *, dry_run: bool = False) -> list[Replay]:
+    """Send the open dead letters of a selection again.
+
+    Records of one arrival go together in a new arrival of the same format; a whole arrival goes with its kept file.
+    The new arrival and the closing of its dead letters are one transaction: called twice, nothing goes twice.
+
+    Args:
+        app: what to work with.
+        selection: which dead letters are meant; those that are not open are left out.
+        dry_run: only say what would go.
+
+    Raises:
+        NotFound: a rejected arrival's file is no longer where it was kept.
+        LedgerUnavailable: the database does not answer.
+
+    """
+    letters = [letter for letter in app.dead_letters.find(selection) if letter.state == "open"]
+    done = []
+    for _, group in groupby(sorted(letters, key=_together_order), key=_together):
+        chosen = list(group)
+        planned = _plan(chosen)
+        done.append(planned if dry_run else _send(app, planned, chosen))
+    return done
+
+
+def _together(letter: DeadLetterRecord) -> tuple[int, bool, str, bytes]:
+    """Dead letters with the same of these go in one new arrival."""
+    return letter.arrival_id, letter.row_number is None, letter.format or "", letter.preamble
+
+
+def _together_order(letter: DeadLetterRecord) -> tuple[tuple[int, bool, str, bytes], int]:
+    return _together(letter), letter.row_number or 0
+
+
+def _plan(letters: Sequence[DeadLetterRecord]) -> Replay:
+    first = letters[0]
+    whole = first.row_number is None
+    return Replay(
+        pipeline=first.pipeline,
+        source=first.source,
+        replay_of=first.arrival_id,
+        name=first.name if whole else f"{first.name}.replay.{first.format}",
+        records=0 if whole else len(letters),
+        dead_letters=tuple(letter.dead_letter_id for letter in letters),
+    )
+
+
+def _send(app: App, planned: Replay, letters: Sequence[DeadLetterRecord]) -> Replay:
+    first = letters[0]
+    path = first.path if first.row_number is None else first.path + f".replay.{first.format}".encode()
+    spool = f"{planned.pipeline}/{PLACE}/{uuid4().hex}"
+    content = _content(letters)
+    place = app.settings.places.spool / spool / os.fsdecode(path)
+    place.parent.mkdir(parents=True)
+    place.write_bytes(content)
+    with place.open("rb") as file:
+        os.fsync(file.fileno())
+    sha256 = hashlib.sha256(content).digest()
+    # Of the dead letters, not of the bytes: two commands at the same time ask for the same arrival.
+    identity = hashlib.sha256(b"replay" + ",".join(map(str, planned.dead_letters)).encode()).digest()
+    arrival = NewArrival(
+        pipeline=planned.pipeline,
+        source=planned.source,
+        identity=identity,
+        name=planned.name,
+        position=FilePosition(path, len(content), place.stat().st_mtime_ns, sha256),
+        content_key=None,
+        spool=spool,
+        replay_of=planned.replay_of,
+    )
+    opened = app.arrivals.replay(arrival, planned.dead_letters)
+    return Replay(
+        planned.pipeline,
+        planned.source,
+        planned.replay_of,
+        planned.name,
+        planned.records,
+        planned.dead_letters,
+        opened.arrival_id,
+    )
+
+
+def _content(letters: Iterable[DeadLetterRecord]) -> bytes:
+    """The bytes to send again: the records with what must stand before them, or the kept file."""
+    originals = []
+    for letter in letters:
+        if letter.original is None:
+            kept = Path(letter.kept_at or "")
+            if not letter.kept_at or not kept.is_file():
+                raise NotFound(
+                    f"The file of arrival {letter.arrival_id} ({letter.name}) is not kept at "
+                    f"{letter.kept_at or 'any place'}; drop it into its folder again."
+                )
+            return kept.read_bytes()
+        originals.append(Original(letter.original, letter.format or "", letter.preamble))
+    return together(originals)
