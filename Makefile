@@ -51,7 +51,7 @@ lock: $(VENV)/.run  ## lock the dependencies anew
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 bench: $(VENV)/.dev  ## measure speed; JSON=path also writes the figures there
-	@$(BIN)/python tests/benchmarks/bench.py $(if $(JSON),--json $(JSON))
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/bench.py $(if $(JSON),--json $(JSON))
 
 clean:  ## remove the environment and all that Headgate keeps here
 	rm -rf $(VENV) .headgate inbox

@@ -89,7 +89,7 @@ def _waiting(app: App) -> Answer:
 
 
 def _server(settings: Settings) -> Answer:
-    version = _get(settings, "/version").json()
+    version = _get(settings, "/admin/version").json()
     if version != PREFECT_VERSION:
         return Verdict.WARNING, f"it is {version}; Headgate is made for {PREFECT_VERSION}"
     return Verdict.OK, f"{settings.require_api()}, {version}"

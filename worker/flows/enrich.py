@@ -1,6 +1,7 @@
 """Enrich: what the pipeline adds to each record, a chunk a task. Skipped, visibly, where there is nothing to add."""
 
 import asyncio
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,7 +35,9 @@ async def enrich_claim(pipeline: str, chunks: int) -> State[None]:
     if not bench.pipeline.enrich:
         return Completed(name="Skipped", message=f"Pipeline {pipeline} declares no enrichers.")
     await load_references()
-    await asyncio.gather(*(enrich_chunk(number) for number in range(chunks)))
+    at_once = os.cpu_count() or 1  # more would only hold more chunks in memory
+    for first in range(0, chunks, at_once):
+        await asyncio.gather(*(enrich_chunk(number) for number in range(first, min(first + at_once, chunks))))
     return Completed(message=f"{len(bench.pipeline.enrich)} enrichers added their columns to {chunks} chunks.")
 
 

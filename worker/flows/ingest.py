@@ -23,6 +23,7 @@ from worker.flows.workbench import Workbench, configure_logging, laid_out
 from worker.model import Stage
 from worker.pipeline import Pipeline
 from worker.settings import Settings
+from worker.sinks.postgres import PostgresSink
 
 # A run that goes on claiming for longer makes room: its page in the UI should not grow without end.
 LONGEST_RUN = timedelta(minutes=10)
@@ -78,6 +79,7 @@ async def _work(  # noqa: PLR0913 - the flow's parameters, passed on
     """Claim and work until nothing is left, or until something went wrong that a later run will do better."""
     report = Report(pipeline.name, dry_run=dry_run)
     take = app.claims.peek if dry_run else app.claims.claim
+    sink = PostgresSink(pipeline)
     begun = time.monotonic()
     left = limit
     while left is None or left > 0:
@@ -87,7 +89,7 @@ async def _work(  # noqa: PLR0913 - the flow's parameters, passed on
         log.info("claimed", action="claim", arrivals=len(claim.arrivals), size=claim.size, dry_run=dry_run)
         crashpoint("run.after-claim")
         folder = app.settings.places.work / holder / str(report.claims)
-        with laid_out(Workbench(app, pipeline, claim, folder, dry_run=dry_run)) as bench:
+        with laid_out(Workbench(app, pipeline, claim, folder, sink, dry_run=dry_run)) as bench:
             await _through_the_stages(bench, report)
         if left is not None:
             left -= len(claim.arrivals)

@@ -15,7 +15,6 @@ from worker.ledger.claims import Part
 from worker.model import DeadLetter, Stage
 from worker.records.batch import ARRIVAL, ROW
 from worker.records.chunk import Chunk
-from worker.sinks.postgres import PostgresSink
 
 log = structlog.get_logger()
 
@@ -59,7 +58,7 @@ def _persist(bench: Workbench, number: int) -> Sequence[Part]:
     if not epochs:
         return ()
     frame, letters = chunk.read_rows(), chunk.read_letters()
-    sink = PostgresSink(bench.pipeline)
+    sink = bench.sink
     crashpoint("persist.before-transaction")
     with bench.app.database.transaction() as connection:
         # Asked first and locked: until the commit nobody else can take these arrivals, and a try whose commit was in

@@ -28,6 +28,7 @@ from worker.records.chunk import Chunk
 from worker.records.originals import originals
 from worker.records.parsing import Spooled
 from worker.settings import Settings
+from worker.sinks.postgres import PostgresSink
 
 
 @dataclass(slots=True)
@@ -47,6 +48,7 @@ class Workbench:
     pipeline: Pipeline
     claim: Claim
     folder: Path  # for the chunks' files
+    sink: PostgresSink
     dry_run: bool = False
     stage: Stage = Stage.PARSE  # where the claim is, for the record of a failed attempt
     chunks: list[Chunk] = field(default_factory=list)

@@ -66,7 +66,8 @@ returning arrival_id, name, reason, attempts;
 
 -- name: claim
 -- Lease what is due to a run. The oldest decides: only arrivals with as many attempts come along, and the more there
--- were, the fewer (an eighth each time), so that one that kills its process ends alone.
+-- were, the fewer (an eighth each time), so that one that kills its process ends alone; the last attempt after a failed
+-- one is made alone in any case, or its neighbours would be given up with it.
 with candidate as (
     select arrival_id, size_bytes, attempts, due_at
     from headgate.arrival
@@ -89,7 +90,8 @@ with candidate as (
     select arrival_id from placed
     where place = 1
        or (attempts = lead_attempts and bytes <= %(bytes)s
-           and place <= greatest(1, %(arrivals)s / power(8, lead_attempts)))
+           and place <= greatest(1, %(arrivals)s / power(8, lead_attempts))
+           and (lead_attempts = 0 or lead_attempts + 1 < %(attempts)s))
 ), leased as (
     update headgate.arrival as a
     set state = 'claimed', lease_epoch = a.lease_epoch + 1, attempts = a.attempts + 1, claimed_by = %(holder)s,

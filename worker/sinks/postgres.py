@@ -25,6 +25,9 @@ _ABOUT_RECORDS = ("22", "23", "54")
 class PostgresSink:
     """The table of a pipeline.
 
+    Where the mode asks for a merge, records are first written as if no key were there yet: for new data that is all,
+    and half the work. The first key that is there ends that for good: from then on all goes by way of a merge.
+
     Args:
         pipeline: its sink, key and schema say what the table is.
 
@@ -38,6 +41,7 @@ class PostgresSink:
         self._key = pipeline.key
         self._required = {name for name, column in pipeline.schema.columns().items() if not column.nullable}
         self._table = sql.Identifier(self._schema, self._name)
+        self._merging = False
         self._prepared: set[tuple[str, ...]] = set()
 
     def prepare(self, connection: Connection, frame: pl.DataFrame) -> None:
@@ -111,9 +115,12 @@ class PostgresSink:
             return []
         try:
             with connection.transaction():  # a savepoint: a refusal undoes this batch alone
-                self._merge(connection, frame) if self._mode != "append" else self._copy(connection, self._table, frame)
+                self._merge(connection, frame) if self._merging else self._add(connection, frame)
                 connection.execute("set constraints all immediate")
         except psycopg.Error as error:
+            if isinstance(error, psycopg.errors.UniqueViolation) and self._mode != "append" and not self._merging:
+                self._merging = True
+                return self.write(connection, frame)
             state = error.sqlstate or ""
             if state[:2] in _ABOUT_RECORDS:
                 if frame.height == 1:
@@ -124,6 +131,13 @@ class PostgresSink:
                 raise SinkUnavailable(f"PostgreSQL could not take the rows now: {_message(error)}") from error
             raise SinkRefused(f"PostgreSQL refused {self._schema}.{self._name}: {_message(error)}") from error
         return []
+
+    def _add(self, connection: Connection, frame: pl.DataFrame) -> None:
+        self._copy(connection, self._table, frame if self._mode == "append" else self._one_a_key(frame))
+
+    def _one_a_key(self, frame: pl.DataFrame) -> pl.DataFrame:
+        keep: Literal["first", "last"] = "last" if self._mode == "upsert" else "first"
+        return frame.unique(subset=list(self._key), keep=keep, maintain_order=True)
 
     def _copy(self, connection: Connection, table: sql.Composable, frame: pl.DataFrame) -> None:
         statement = sql.SQL("copy {} ({}) from stdin (format csv)").format(table, _names(frame.columns))
@@ -138,8 +152,7 @@ class PostgresSink:
                 columns, self._table
             )
         )
-        keep: Literal["first", "last"] = "last" if self._mode == "upsert" else "first"
-        self._copy(connection, batch, frame.unique(subset=list(self._key), keep=keep, maintain_order=True))
+        self._copy(connection, batch, self._one_a_key(frame))
         connection.execute(
             sql.SQL("insert into {} as there ({}) select {} from {} on conflict ({}) {}").format(
                 self._table, columns, columns, batch, _names(self._key), self._on_conflict(frame.columns)
