@@ -3,13 +3,11 @@
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from multiprocessing.context import ForkServerProcess
 
-import psutil
+import warm
 from checker import check
 from harness import Services, Stand, open_folder, wait_until
 from manifest import Manifest
@@ -54,10 +52,10 @@ def deadly(frame):
 
 def gate(frame):
     if (HERE / "gate").exists():
-        (HERE / "gate").rename(HERE / "gate.passing")
+        mine = (HERE / "gate").rename(HERE / f"gate.{os.getpid()}")
         (HERE / "at-gate.new").write_text(str(os.getpid()))
         (HERE / "at-gate.new").rename(HERE / "at-gate")
-        while (HERE / "gate.passing").exists():
+        while mine.exists():
             time.sleep(0.02)
     return frame
 
@@ -74,6 +72,13 @@ def pipeline(name, *, keyed=False, enrich=(), **more):
 """
 
 
+
+def ended(process: ForkServerProcess, within: float = 90) -> int | None:
+    """Wait for the end of a process; its exit code, or None if it goes on."""
+    process.join(within)
+    return process.exitcode
+
+
 @dataclass
 class Road:
     """One stand, what was dropped on it, and how to see to it that something dies."""
@@ -81,6 +86,7 @@ class Road:
     stand: Stand
     manifest: Manifest
     stopped: list[int] = field(default_factory=list)
+    processes: list[ForkServerProcess] = field(default_factory=list)
 
     def declare(self, pipelines: str) -> None:
         """Declare pipelines: the elements of a tuple, made by `pipeline(...)`, with the enrichers `deadly` and `gate`."""
@@ -93,66 +99,43 @@ class Road:
         for _ in range(files):
             self.manifest.drop(folder, pipeline, rows=rows, bad_every=bad_every, poison=poison)
 
-    @contextlib.contextmanager
-    def listening(self, env: Mapping[str, str] | None = None) -> Iterator["subprocess.Popen[bytes]"]:
-        """A listener for a while, asked to stop at the end."""
-        listener = self.stand.start("listen", env=env)
-        yield listener
-        listener.terminate()
-        listener.wait(30)
+    def start(self, *command: str, env: Mapping[str, str] | None = None) -> ForkServerProcess:
+        """Start a process: ("ingest", pipeline, ...) for a run as by hand, ("sweep",), or one of our commands."""
+        process = warm.start(command, env=self.stand.env(env), folder=self.stand.folder)
+        self.processes.append(process)
+        return process
 
     def take_in(self) -> None:
         """Have all that was dropped opened in the ledger, and rung for by nobody afterwards."""
         count = len(list(self.manifest.read()))
-        with self.listening():
-            wait_until(lambda: len(self.stand.arrivals()) == count)
+        listener = self.start("listen")
+        wait_until(lambda: len(self.stand.arrivals()) == count)
+        listener.terminate()
+        listener.join(30)
 
-    def start_run(self, *pipelines: str, env: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
-        """Start a process that runs the flow against the real server, for one pipeline after the other, as by hand.
+    def run(self, *pipelines: str, env: Mapping[str, str] | None = None) -> int | None:
+        """Run the flow to its end, for one pipeline after the other; the exit code of the process."""
+        return ended(self.start("ingest", *pipelines, env=env or LONG))
 
-        It is what a worker would start, without the seconds that its start takes.
-        """
-        script = (
-            "import asyncio, sys\n"
-            "from worker.flows.ingest import ingest\n"
-            "async def main():\n"
-            "    for name in sys.argv[1:]:\n"
-            "        await ingest(name)\n"
-            "asyncio.run(main())\n"
-        )
-        with (self.stand.folder / "run.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-c", script, *pipelines],
-                env=self.stand.env(env),
-                cwd=self.stand.folder,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        self.stand.processes.append(process)
-        return process
-
-    def run(self, *pipelines: str, env: Mapping[str, str] | None = None) -> int:
-        """Run the flow to its end; the exit code of its process."""
-        return self.start_run(*pipelines, env=env or LONG).wait(120)
+    def sweep(self) -> None:
+        """Sweep, which settles what ended in a run that died before it could."""
+        assert ended(self.start("sweep")) == 0
 
     def close_gate(self) -> None:
         """The next run that comes to the enricher `gate` waits there."""
         (self.stand.folder / "at-gate").unlink(missing_ok=True)
         (self.stand.folder / "gate").touch()
 
-    def wait_at_gate(self) -> psutil.Process:
-        """Wait until a run stands at the gate; its process."""
-        reached: Path = self.stand.folder / "at-gate"
+    def wait_at_gate(self) -> int:
+        """Wait until a run stands at the gate; its process id."""
+        reached = self.stand.folder / "at-gate"
         wait_until(reached.exists)
-        pid = int(reached.read_text())
-        self.stopped.append(pid)
-        return psutil.Process(pid)
+        self.stopped.append(int(reached.read_text()))
+        return self.stopped[-1]
 
-    def open_gate(self) -> None:
+    def open_gate(self, pid: int) -> None:
         """Let the run at the gate go on."""
-        (self.stand.folder / "gate.passing").unlink()
+        (self.stand.folder / f"gate.{pid}").unlink()
 
     def leases_over(self, pipeline: str) -> bool:
         """Whether something is claimed, and all leases on it have run out."""
@@ -178,6 +161,9 @@ class Road:
         for pid in self.stopped:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        for process in self.processes:
+            process.kill()
+            process.join(10)
         self.stand.close()
 
 

@@ -1,52 +1,48 @@
 """Runs are killed, or stopped for longer than their lease: each row is in its table once all the same.
 
-The runs are processes of the real flow, started without a worker, whose start alone takes seconds.
+The runs are the real flow in processes of its own, started without a worker, whose start alone takes seconds.
 """
 
+import os
 import signal
 
-import pytest
 from harness import wait_until
-from road import LONG, SHORT, Road
+from road import LONG, SHORT, Road, ended
 
-AFTER_WHICH_NOTHING_IS_LEFT = "persist.after-commit"
-POINTS = (
+BEFORE_THE_COMMIT = (
     "run.after-claim",
     "parse.after-portion",
     "persist.before-transaction",
     "persist.in-transaction",
     "persist.before-commit",
-    AFTER_WHICH_NOTHING_IS_LEFT,
 )
+AFTER_THE_COMMIT = "persist.after-commit"
+MODES = {"append": False, "upsert": True}
 
 
-def killed_at(road: Road, point: str, *pipelines: str) -> None:
-    code = road.run(*pipelines, env={**SHORT, "HEADGATE_CRASHPOINT": point})
-    assert code == -signal.SIGKILL, f"the run was to die at {point}, and ended with {code}"
+def written(road: Road, pipeline: str) -> list[dict[str, object]]:
+    """The rows of a pipeline's table, each with the transaction that wrote it."""
+    return road.stand.sql(f"select xmin::text, * from {pipeline.replace('-', '_')} order by _arrival_id, _row")
 
 
-@pytest.mark.parametrize("mode", ["append", "upsert"])
-def test_a_run_that_is_killed_anywhere_neither_loses_nor_repeats_a_row(road: Road, mode: str) -> None:
-    names = {point: f"at-{point.replace('.', '-')}" for point in POINTS}
-    road.declare(", ".join(f"pipeline({name!r}, keyed={mode == 'upsert'})" for name in names.values()))
-    for name in names.values():
+def test_a_run_that_is_killed_anywhere_neither_loses_nor_repeats_a_row(road: Road) -> None:
+    points = {
+        f"{mode}-{point.replace('.', '-')}": point for mode in MODES for point in (*BEFORE_THE_COMMIT, AFTER_THE_COMMIT)
+    }
+    road.declare(", ".join(f"pipeline({name!r}, keyed={name.startswith('upsert')})" for name in points))
+    for name in points:
         road.drop(name, files=3)
     road.take_in()
-    running = {
-        point: road.start_run(name, env={**SHORT, "HEADGATE_CRASHPOINT": point}) for point, name in names.items()
-    }
-    for point, process in running.items():
-        assert process.wait(120) == -signal.SIGKILL, f"the run was to die at {point}"
-        if point == AFTER_WHICH_NOTHING_IS_LEFT:
-            assert road.states(names[point]) == {"done"}
-        else:
-            wait_until(lambda point=point: road.leases_over(names[point]))  # type: ignore[misc]
-    assert road.run(*names.values()) == 0
-    road.stand.run("sweep")  # settles what ended in a run that died before it could
-    assert road.all_ended()
+    for name, point in points.items():
+        code = road.run(name, env={**SHORT, "HEADGATE_CRASHPOINT": point})
+        assert code == -signal.SIGKILL, f"the run was to die at {point}, and ended with {code}"
+        assert road.states(name) == ({"done"} if point == AFTER_THE_COMMIT else {"claimed"})
+    wait_until(lambda: all(road.leases_over(name) for name, point in points.items() if point != AFTER_THE_COMMIT))
+    assert road.run(*points) == 0
+    road.sweep()
     road.check()
-    tries = {row["pipeline"]: row["attempts"] for row in road.stand.arrivals()}
-    assert tries == {name: 1 if point == AFTER_WHICH_NOTHING_IS_LEFT else 2 for point, name in names.items()}
+    attempts = {row["pipeline"]: row["attempts"] for row in road.stand.arrivals()}
+    assert attempts == {name: 1 if point == AFTER_THE_COMMIT else 2 for name, point in points.items()}
 
 
 def test_a_big_file_killed_between_two_commits_goes_on_where_it_was(road: Road) -> None:
@@ -59,39 +55,36 @@ def test_a_big_file_killed_between_two_commits_goes_on_where_it_was(road: Road) 
     road.take_in()
     before = {}
     for name in names:
-        killed_at(road, "persist.after-commit", name)
-        table = name.replace("-", "_")
-        before[name] = road.stand.sql(f"select _row, xmin::text from {table} order by _row")
-        assert 0 < len(before[name]) < 60_000
+        assert road.run(name, env={**SHORT, "HEADGATE_CRASHPOINT": AFTER_THE_COMMIT}) == -signal.SIGKILL
+        before[name] = written(road, name)
+        assert len(before[name]) == 4995
         assert [row["rows_committed"] for row in road.stand.arrivals() if row["pipeline"] == name] == [5000]
-        wait_until(lambda name=name: road.leases_over(name))  # type: ignore[misc]
+    wait_until(lambda: all(road.leases_over(name) for name in names))
     assert road.run(*names) == 0
     road.check()
     for name in names:
-        table, count = name.replace("-", "_"), len(before[name])
-        after = road.stand.sql(f"select _row, xmin::text from {table} order by _row limit {count}")
-        assert after == before[name]
+        assert written(road, name)[:4995] == before[name]
 
 
 def test_a_run_stopped_past_its_lease_writes_nothing_once_another_has_taken_over(road: Road) -> None:
-    road.declare("pipeline('fenced', enrich=(gate,)), pipeline('fenced-upsert', keyed=True, enrich=(gate,))")
-    for name in ("fenced", "fenced-upsert"):
+    names = ("fenced-append", "fenced-upsert")
+    road.declare(", ".join(f"pipeline({name!r}, keyed={name.endswith('upsert')}, enrich=(gate,))" for name in names))
+    for name in names:
         road.drop(name, files=3)
     road.take_in()
-    for name in ("fenced", "fenced-upsert"):
+    for name in names:
         road.close_gate()
-        first = road.start_run(name, env=SHORT)
-        road.wait_at_gate().suspend()
-        road.open_gate()
+        first = road.start("ingest", name, env=SHORT)
+        pid = road.wait_at_gate()
+        os.kill(pid, signal.SIGSTOP)
+        road.open_gate(pid)
         wait_until(lambda name=name: road.leases_over(name))  # type: ignore[misc]
         assert road.run(name) == 0
         assert road.states(name) == {"done"}
-        written = road.stand.sql(f"select xmin::text, * from {name.replace('-', '_')} order by _arrival_id, _row")
-        first.send_signal(signal.SIGCONT)
-        assert first.wait(60) == 0
-        assert (
-            road.stand.sql(f"select xmin::text, * from {name.replace('-', '_')} order by _arrival_id, _row") == written
-        )
+        before = written(road, name)
+        os.kill(pid, signal.SIGCONT)
+        assert ended(first) == 0
+        assert written(road, name) == before
     road.check()
     assert {row["lease_epoch"] for row in road.stand.arrivals()} == {2}
 
@@ -102,35 +95,38 @@ def test_a_run_stopped_past_its_lease_writes_nothing_while_the_other_is_still_at
     road.drop("both", files=3)
     road.take_in()
     road.close_gate()
-    first = road.start_run("both", env=SHORT)
-    road.wait_at_gate().suspend()
-    road.open_gate()
+    first = road.start("ingest", "both", env=SHORT)
+    stopped = road.wait_at_gate()
+    os.kill(stopped, signal.SIGSTOP)
+    road.open_gate(stopped)
     wait_until(lambda: road.leases_over("both"))
     road.close_gate()
-    second = road.start_run("both", env=LONG)
-    road.wait_at_gate()
-    first.send_signal(signal.SIGCONT)
-    assert first.wait(60) == 0
+    second = road.start("ingest", "both", env=LONG)
+    waiting = road.wait_at_gate()
+    os.kill(stopped, signal.SIGCONT)
+    assert ended(first) == 0
     assert road.states("both") == {"claimed"}
     assert road.stand.sql("select to_regclass('both') as there") == [{"there": None}]
-    road.open_gate()
-    assert second.wait(60) == 0
+    road.open_gate(waiting)
+    assert ended(second) == 0
     road.check()
 
 
-def test_a_run_stopped_past_its_lease_that_nobody_took_over_writes_nothing_and_a_later_one_does(road: Road) -> None:
+def test_a_run_stopped_past_its_lease_that_nobody_took_over_hands_back_what_it_held(road: Road) -> None:
     road.declare("pipeline('alone', enrich=(gate,))")
     road.drop("alone", files=3)
     road.take_in()
     road.close_gate()
-    first = road.start_run("alone", env=SHORT)
-    road.wait_at_gate().suspend()
-    road.open_gate()
+    first = road.start("ingest", "alone", env=SHORT)
+    pid = road.wait_at_gate()
+    os.kill(pid, signal.SIGSTOP)
+    road.open_gate(pid)
     wait_until(lambda: road.leases_over("alone"))
-    first.send_signal(signal.SIGCONT)
-    assert first.wait(60) == 0
-    if road.states("alone") != {"done"}:
-        assert road.run("alone") == 0
+    os.kill(pid, signal.SIGCONT)
+    assert ended(first) == 0
+    assert road.states("alone") == {"ready"}
+    assert road.stand.sql("select to_regclass('alone') as there") == [{"there": None}]
+    assert road.run("alone") == 0
     road.check()
 
 
@@ -147,5 +143,5 @@ def test_a_file_that_kills_its_process_is_given_up_alone(road: Road) -> None:
         assert deaths <= 2
         wait_until(lambda: "claimed" not in road.states("deadly") or road.leases_over("deadly"))
     assert deaths == 2
-    road.stand.run("sweep")
+    road.sweep()
     road.check(rejected={"deadly-0003.csv": "crash-loop"})

@@ -5,22 +5,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
-import yaml
 from prefect.settings import Settings as PrefectSettings
 from prefect.settings.legacy import _get_valid_setting_names
 from pydantic_settings import BaseSettings
+from ruamel.yaml import YAML
 
 from worker.cli import app
-from worker.settings import Settings
+from worker.settings import Settings, WorkerSettings
 
 ROOT = Path(__file__).parents[2]
 OURS = ("apply", "listen", "work")
+FROM_ENV = "${POSTGRES_PASSWORD:?set it in .env, see .env.example}"
 
 Service = dict[str, object]
 
 
 def services() -> dict[str, Service]:
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    compose = YAML(typ="safe").load(ROOT / "docker-compose.yml")
     return cast("dict[str, Service]", compose["services"])
 
 
@@ -51,12 +52,11 @@ def test_each_variable_is_one_that_the_settings_know() -> None:
 
 def test_no_password_stands_in_the_file() -> None:
     """A password comes from .env, and nothing starts without one."""
-    secret = "${POSTGRES_PASSWORD:?set it in .env, see .env.example}"
     for name, value in environments():
         if "PASSWORD" in name:
-            assert value == secret
+            assert value == FROM_ENV
         for password in re.findall(r"://[^:/@]+:(.*)@", value):
-            assert password == secret
+            assert password == FROM_ENV
 
 
 def test_the_example_of_env_gives_no_password() -> None:
@@ -84,7 +84,7 @@ def test_listen_and_work_share_the_home() -> None:
 
 def test_a_stop_leaves_runs_the_time_that_the_settings_grant() -> None:
     period = str(services()["work"]["stop_grace_period"])
-    assert int(period.removesuffix("s")) > Settings.model_fields["worker"].get_default(call_default_factory=True).grace_seconds
+    assert int(period.removesuffix("s")) > WorkerSettings.model_fields["grace_seconds"].default
 
 
 def test_the_image_is_made_from_the_lock_and_runs_as_no_root() -> None:

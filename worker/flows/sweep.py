@@ -72,7 +72,7 @@ async def sweep_once(app: App) -> Swept:
             await asyncio.to_thread(announcer.announce_if_alone)
     except PrefectUnavailable as error:
         log.warning(str(error), action="sweep")
-    forgotten = await asyncio.to_thread(app.arrivals.forget, app.settings.ledger.retention)
+    forgotten = await asyncio.to_thread(app.arrivals.forget, app.settings.ledger.retention, pipelines=app.pipelines)
     swept = Swept(settled, drift, forgotten, await asyncio.to_thread(_clear_work, app))
     log.info("swept", action="sweep", settled=settled, drift=len(drift), forgotten=forgotten)
     return swept

@@ -13,6 +13,7 @@ from worker.errors import NotFound
 from worker.ledger.database import Connection, Database
 from worker.ledger.queries import QUERIES
 from worker.model import ArrivalRecord, NewArrival, Opened, State
+from worker.pipeline import Pipeline
 
 log = structlog.get_logger()
 
@@ -227,10 +228,27 @@ class Arrivals:
             raise NotFound(f"Arrival {arrival_id} is {record.state}: it {refusal}.")
         log.info("arrival switched", action=query, arrival_id=arrival_id)
 
-    def forget(self, retention: timedelta) -> int:
-        """Let done and duplicate arrivals older than `retention` leave the ledger; how many did."""
+    def forget(self, retention: timedelta, *, pipelines: Sequence[Pipeline]) -> int:
+        """Let done and duplicate arrivals older than `retention` leave the ledger; how many did.
+
+        Args:
+            retention: the age at which they leave.
+            pipelines: what their sources leave in its folder stays known for ever, or it would be taken in again.
+
+        """
+        staying = [
+            (pipeline.name, source.name)
+            for pipeline in pipelines
+            for source in pipeline.sources
+            if source.after == "leave"
+        ]
+        asked = {
+            "retention": retention,
+            "pipelines": [pipeline for pipeline, _ in staying],
+            "sources": [source for _, source in staying],
+        }
         with self._database.transaction() as connection:
-            gone = connection.execute(QUERIES["forget"], {"retention": retention}).rowcount
+            gone = connection.execute(QUERIES["forget"], asked).rowcount
             connection.execute(QUERIES["forget_rings"])
         return gone
 

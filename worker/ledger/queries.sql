@@ -320,10 +320,13 @@ select count(*) filter (where rung > 0 and not direct) as again, count(*) filter
 from headgate.ring;
 
 -- name: forget
--- Retention: what is done or a duplicate and old leaves the ledger with its audit; dead letters hold their arrival back.
+-- Retention: what is done or a duplicate and old leaves the ledger with its audit. Dead letters hold their arrival back;
+-- so do sources that leave their files where they are: once forgotten, a file there would be taken in again.
 delete from headgate.arrival as a
 where a.state in ('done', 'duplicate') and a.settled_at is not null and a.finished_at < now() - %(retention)s
   and not exists (select from headgate.dead_letter as d where d.arrival_id = a.arrival_id)
+  and not exists (select from unnest(%(pipelines)s::text[], %(sources)s::text[]) as stay (pipeline, source)
+                  where stay.pipeline = a.pipeline and stay.source = a.source)
 returning a.arrival_id;
 
 -- name: forget_rings

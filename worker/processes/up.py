@@ -6,8 +6,11 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
 
+import psycopg
 import structlog
+from psycopg import sql
 from pydantic import SecretStr
 
 from worker.app import open_app
@@ -16,7 +19,7 @@ from worker.embedded.home import hold
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.prefect_server import PrefectServer
 from worker.embedded.supervisor import Supervisor
-from worker.errors import HeadgateError
+from worker.errors import HeadgateError, LedgerUnavailable
 from worker.settings import Endpoints, Settings
 
 log = structlog.get_logger()
@@ -71,15 +74,28 @@ async def _database(settings: Settings, supervisor: Supervisor) -> Settings:
 async def _prefect_server(settings: Settings, supervisor: Supervisor) -> Settings:
     if settings.api_url is not None:
         return settings
-    server = PrefectServer(home=settings.home, database_url=_beside(settings.require_database(), "prefect"))
+    database_url = await asyncio.to_thread(_beside, settings.require_database(), "prefect")
+    server = PrefectServer(home=settings.home, database_url=database_url)
     server.prepare()
     await supervisor.start(server.child())
     return settings.model_copy(update={"api_url": server.api_url})
 
 
 def _beside(url: str, database: str) -> str:
-    """Name another database on the same server."""
-    return f"{url.rpartition('/')[0]}/{database}"
+    """Name another database on the same server, and make it if it is not there: Prefect's own things stay apart."""
+    parts = urlsplit(url)
+    try:
+        with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
+            if not connection.execute("select from pg_database where datname = %s", [database]).rowcount:
+                connection.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise HeadgateError(
+            f"There is no database {database!r} for the Prefect server, and we may not make one: "
+            f"run `create database {database}` as its owner, or set PREFECT_API_URL to a server of yours."
+        ) from error
+    except psycopg.OperationalError as error:
+        raise LedgerUnavailable(f"PostgreSQL at {parts.hostname}:{parts.port or 5432} does not answer.") from error
+    return urlunsplit((parts.scheme, parts.netloc, f"/{database}", "", ""))
 
 
 async def _apply(settings: Settings) -> None:
@@ -99,7 +115,8 @@ def _ours(settings: Settings, command: str, *, grace: float) -> Child:
         name=f"headgate {command}",
         argv=(sys.executable, "-m", "worker", command),
         log=settings.home / "logs" / f"{command}.log",
-        env={**os.environ, **settings.environment()},
+        # Prefect's client keeps files of its own: they are ours to keep apart, unless the user says where.
+        env={"PREFECT_HOME": str(settings.home / "prefect-client"), **os.environ, **settings.environment()},
         grace=grace,
     )
 

@@ -10,8 +10,6 @@ import structlog
 
 from worker.app import open_app
 from worker.errors import LedgerUnavailable
-from worker.execution.process import work as execute
-from worker.flows.workbench import configure_logging
 from worker.settings import Settings
 
 log = structlog.get_logger()
@@ -36,11 +34,13 @@ def work(settings: Settings) -> bool:
     # The runs' command says `python`: it is to be this one.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
-    configure_logging(settings)
+    os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
     return asyncio.run(_until_stopped(settings))
 
 
 async def _until_stopped(settings: Settings) -> bool:
+    from worker.execution.process import work as execute  # noqa: PLC0415 - Prefect reads the environment at import
+
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
