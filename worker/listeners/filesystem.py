@@ -5,7 +5,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -64,10 +64,11 @@ class FileListener:
         self._places = places
         self._scan_every = settings.scan_every
         self._stop = stop
+        self._settler = Settler(places=places, ledger=ledger, pipelines=pipelines)
         self._intake = Intake(
             ledger=ledger,
             spool=Spool(places=places),
-            settler=Settler(places=places, ledger=ledger, pipelines=pipelines),
+            settler=self._settler,
             batch=settings.batch,
             stop=stop,
         )
@@ -124,6 +125,9 @@ class FileListener:
             for path in here:
                 if not os.path.lexists(os.path.join(source.root, path)):
                     del self._left[source, path]
+        # What a run committed and did not live to put away.
+        with suppress(LedgerUnavailable):
+            self._settler.settle()
         found = len(self._sightings) - before
         self.found_by_scan += found
         if found:

@@ -199,6 +199,10 @@ def _header(data: bytes, text: Text, form: Csv) -> tuple[_Header, bytes]:
         raise ArrivalRejected(
             Reason.UNDECODABLE, f"the header is not text in {form.encoding} ({error}); declare the file's encoding."
         ) from error
+    if b"\0" in raw:
+        raise ArrivalRejected(
+            Reason.UNDECODABLE, "the header holds NUL characters; the file is binary, or in an encoding not declared."
+        )
     if isinstance(cells, str):
         raise ArrivalRejected(Reason.COLUMNS, f"the header cannot be read ({cells}); correct its quotes.")
     return _Header(raw, tuple(cell.strip() for cell in cells)), b"".join(lines[end:])
