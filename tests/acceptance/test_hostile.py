@@ -43,7 +43,7 @@ FILES: dict[str, tuple[bytes, str, str | None, int, int]] = {
     "huge-number.csv": (HEADER + b"99999999999999999999,x\n70,y\n", "done", None, 1, 1),
     "bomb.csv.gz": (gzip.compress(HEADER + b"0" * 300_000_000, 9), "rejected", "bomb", 0, 0),
     "cut-short.csv.gz": (gzip.compress(HEADER + b"80,x\n" * 1000)[:-20], "rejected", "truncated", 0, 0),
-    "not-gzip.csv.gz": (b"id,name\n", "rejected", "undecodable", 0, 0),
+    "not-gzip.csv.gz": (b"plain text\n", "rejected", "undecodable", 0, 0),
     "not.parquet": (b"PAR0 no", "rejected", "undecodable", 0, 0),
     "deep.json": (b"[" * 100_000, "rejected", None, 0, 0),
     "long-line.csv": (HEADER + b"90," + b"x" * 200_000_000 + b"\n", "rejected", "too-large", 0, 0),

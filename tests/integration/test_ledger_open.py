@@ -1,6 +1,7 @@
 """Arrivals are opened once, whoever asks how often, and never leave a terminal state."""
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from specimens import arrival, part, pipeline
 from worker.errors import NotFound
 from worker.ledger import Arrivals, Claims, Database, Rings
 from worker.model import ArrivalRecord, Opened, Reason, State
+from worker.pipeline import Folder
 
 ORDERS = pipeline()
 
@@ -153,7 +155,7 @@ def test_no_way_leads_out_of_a_terminal_state(
     for state in set(State) - {end}:
         with pytest.raises(psycopg.errors.CheckViolation, match="no way leads"), database.transaction() as connection:
             connection.execute(
-                "update headgate.arrival set state = %s where arrival_id = %s", (state.value, arrival_id)
+                "update headgate.arrival set state = %s, content_key = null where arrival_id = %s", (state.value, arrival_id)
             )
     assert only(ledger, arrival_id).state is end
 
@@ -256,7 +258,18 @@ def test_only_what_is_done_settled_old_and_without_dead_letters_is_forgotten(
         for each in (arrival(content=b"x"), arrival(reason=Reason.EMPTY), arrival(content=b"y"))
     )
     ledger.settled({gone: None, rejected: None})
-    assert ledger.forget(timedelta(days=1)) == 0
-    assert ledger.forget(timedelta(0)) == 1
+    assert ledger.forget(timedelta(days=1), pipelines=[ORDERS]) == 0
+    assert ledger.forget(timedelta(0), pipelines=[ORDERS]) == 1
     assert [each.arrival_id for each in ledger.find()] == [ready, rejected, duplicate]
     assert only(ledger, duplicate).duplicate_of is None
+
+
+def test_what_a_source_leaves_in_its_folder_is_never_forgotten(
+    ledger: Arrivals, claims: Claims, database: Database
+) -> None:
+    """Once forgotten, the file that still lies there would be taken in again."""
+    ledger.open([arrival()])
+    ledger.settled({done(claims, database): None})
+    leaving = replace(ORDERS, sources=(Folder("orders", after="leave"),))
+    assert ledger.forget(timedelta(0), pipelines=[leaving]) == 0
+    assert ledger.forget(timedelta(0), pipelines=[ORDERS]) == 1

@@ -12,7 +12,7 @@ import structlog
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from worker.errors import LedgerUnavailable
+from worker.errors import BadSettings, LedgerUnavailable
 
 Connection = psycopg.Connection[DictRow]
 
@@ -30,6 +30,9 @@ class Database:
         url: a PostgreSQL URL; its password is never shown.
         size: how many connections may be open at the same time.
         wait: seconds to wait for a connection before the database counts as away.
+
+    Raises:
+        BadSettings: the URL is none.
 
     """
 
@@ -133,7 +136,11 @@ class Database:
 
 def _address(url: str) -> str:
     """Say where a URL leads, without user and password."""
-    info = psycopg.conninfo.conninfo_to_dict(url)
+    try:
+        info = psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # Without the cause: it quotes the whole text, password and all.
+        raise BadSettings("HEADGATE_DATABASE_URL: write postgresql://user:password@host:port/name.") from None
     return f"{info.get('host', 'localhost')}:{info.get('port', 5432)}/{info.get('dbname', '')}"
 
 

@@ -200,7 +200,7 @@ select
     work.next_due - now() as next_due_in,
     coalesce(rings.busy, 0) as busy,
     coalesce(rings.unanswered, 0) as unanswered,
-    coalesce(rings.rung, 0) as rung,
+    rings.rung,
     now() - rings.oldest as oldest_ring_age
 from (select
         count(*) filter (where due_at <= now()) as claimable,
