@@ -15,8 +15,6 @@ PERSISTED = "headgate.arrivals.persisted"
 REJECTED = "headgate.arrivals.rejected"
 DEAD_LETTERED = "headgate.rows.dead-lettered"
 REPLAYED = "headgate.dead-letters.replayed"
-SOURCE_SILENT = "headgate.source.silent"
-SOURCE_RECOVERED = "headgate.source.recovered"
 
 MAX_LABEL = 250  # characters; Prefect takes longer ones, its UI does not show them
 

@@ -15,10 +15,11 @@ from prefect.states import Completed
 from worker.app import App, Change, load_apply, open_announcer, open_app
 from worker.errors import PrefectUnavailable
 from worker.flows.workbench import configure_logging
+from worker.replay import PLACE
 from worker.settings import Settings
 
-# A run's work folder is touched at each chunk; one that stood still for so long has no run any more.
-WORK_LEFT_AFTER = timedelta(days=1)
+# A run's folder is touched at each claim, a replay's for a moment; what stood still for so long is nobody's any more.
+LEFT_AFTER = timedelta(days=1)
 
 log = structlog.get_logger()
 
@@ -30,14 +31,14 @@ class Swept:
     settled: int  # ended arrivals whose bytes came to rest only now
     drift: list[Change]  # what differed on the Prefect server
     forgotten: int  # arrivals past their retention
-    work_folders: int  # of runs that died
+    leftovers: int  # folders of runs and replays that died
 
     def rows(self) -> list[dict[str, object]]:
         """As a table."""
         return [
             {"what": "ended arrivals settled", "count": self.settled},
             {"what": "arrivals past retention forgotten", "count": self.forgotten},
-            {"what": "work folders of dead runs removed", "count": self.work_folders},
+            {"what": "folders of dead runs and replays removed", "count": self.leftovers},
             *({"what": f"{change.kind} {change.name} {change.action}", "count": 1} for change in self.drift),
         ]
 
@@ -73,15 +74,19 @@ async def sweep_once(app: App) -> Swept:
     except PrefectUnavailable as error:
         log.warning(str(error), action="sweep")
     forgotten = await asyncio.to_thread(app.arrivals.forget, app.settings.ledger.retention, pipelines=app.pipelines)
-    swept = Swept(settled, drift, forgotten, await asyncio.to_thread(_clear_work, app))
+    swept = Swept(settled, drift, forgotten, await asyncio.to_thread(_clear, app))
     log.info("swept", action="sweep", settled=settled, drift=len(drift), forgotten=forgotten)
     return swept
 
 
-def _clear_work(app: App) -> int:
-    folder = app.settings.places.work
-    oldest = time.time() - WORK_LEFT_AFTER.total_seconds()
-    left = [run for run in folder.iterdir() if run.stat().st_mtime < oldest] if folder.is_dir() else []
-    for run in left:
-        shutil.rmtree(run, ignore_errors=True)
+def _clear(app: App) -> int:
+    """Remove the folders of runs that died, and of replays that died before the ledger knew them."""
+    places = app.settings.places
+    replays = {f"{path.parent.parent.name}/{PLACE}/{path.name}": path for path in places.spool.glob(f"*/{PLACE}/*")}
+    known = app.arrivals.spooled(list(replays))
+    nobodys = [path for place, path in replays.items() if place not in known]
+    oldest = time.time() - LEFT_AFTER.total_seconds()
+    left = [path for path in (*places.work.glob("*"), *nobodys) if path.stat().st_mtime < oldest]
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True)
     return len(left)
