@@ -2,10 +2,10 @@
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from uuid import uuid4
 
 from worker.app import App
@@ -119,12 +119,21 @@ def _content(letters: Iterable[DeadLetterRecord]) -> bytes:
     originals = []
     for letter in letters:
         if letter.original is None:
-            kept = Path(letter.kept_at or "")
-            if not letter.kept_at or not kept.is_file():
-                raise NotFound(
-                    f"The file of arrival {letter.arrival_id} ({letter.name}) is not kept at "
-                    f"{letter.kept_at or 'any place'}; drop it into its folder again."
-                )
-            return kept.read_bytes()
+            return _kept(letter)
         originals.append(Original(letter.original, letter.format or "", letter.preamble))
     return together(originals)
+
+
+def _kept(letter: DeadLetterRecord) -> bytes:
+    """The bytes of a rejected arrival. A link is not followed here either: it may lead to anything."""
+    what = f"arrival {letter.arrival_id} ({letter.name})"
+    if letter.kept_at is None:
+        raise NotFound(f"Nothing is kept of {what}: {letter.reason}; drop a regular file in its place.")
+    try:
+        descriptor = os.open(letter.kept_at, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise NotFound(f"The file of {what} cannot be read at {letter.kept_at}: {error.strerror}.") from error
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise NotFound(f"What is kept of {what} is no regular file; drop one in its place.")
+        return file.read()

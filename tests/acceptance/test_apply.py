@@ -29,7 +29,9 @@ def automation(stand: Stand, pipeline: str) -> dict[str, Any]:
 
 def apply(stand: Stand) -> dict[str, str]:
     """Apply; what was done to each thing."""
-    return {f"{each['what']} {each['name']}": each["action"] for each in json.loads(stand.run("apply", "--json").stdout)}
+    return {
+        f"{each['what']} {each['name']}": each["action"] for each in json.loads(stand.run("apply", "--json").stdout)
+    }
 
 
 def test_applied_twice_nothing_changes_and_an_edit_keeps_what_is_there(prefect_stand: Stand) -> None:

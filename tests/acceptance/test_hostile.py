@@ -39,7 +39,7 @@ FILES: dict[str, tuple[bytes, str, str | None, int, int]] = {
     "mixed-encodings.csv": (HEADER + b"30,caf\xc3\xa9\n31,caf\xe9\n", "done", None, 1, 1),
     "ragged.csv": (HEADER + b"40\n41,x\n42,x,y\n", "done", None, 1, 2),
     "quotes.csv": (HEADER + b'50,"a ""b"" c\nd,e"\n51,"x\n', "done", None, 1, 1),
-    "formula.csv": (HEADER + b"60,=1+1\n61,\"@SUM(A1)'; drop table items; --\"\n", "done", None, 2, 0),
+    "formula.csv": (HEADER + b'60,=1+1\n61,"@SUM(A1)\'; drop table items; --"\n', "done", None, 2, 0),
     "huge-number.csv": (HEADER + b"99999999999999999999,x\n70,y\n", "done", None, 1, 1),
     "bomb.csv.gz": (gzip.compress(HEADER + b"0" * 300_000_000, 9), "rejected", "bomb", 0, 0),
     "cut-short.csv.gz": (gzip.compress(HEADER + b"80,x\n" * 1000)[:-20], "rejected", "truncated", 0, 0),
@@ -102,5 +102,10 @@ def test_each_hostile_file_ends_in_one_state_with_its_bytes_kept_and_disturbs_no
     assert outside.read_bytes() == HEADER + b"500,outside\n"
     shown = stand.run("arrivals", "show", str(found["bomb.csv.gz"]["arrival_id"])).stdout
     assert "bomb" in shown
+    # A link is not followed on the way back either.
+    refused = stand.run("dead-letters", "replay", "--arrival", str(found["link.csv"]["arrival_id"]), check=False)
+    assert refused.returncode == 2
+    assert "link.csv" in refused.stderr
+    assert len(stand.arrivals()) == len(found)
     notes = sorted((stand.home / "rejected").rglob("*.why.txt"))
     assert len(notes) == sum(1 for row in found.values() if row["state"] == "rejected")

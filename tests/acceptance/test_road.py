@@ -1,13 +1,62 @@
 """What is dropped becomes rows: the whole road, with a listener, an automation and Prefect's own worker."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness import Stand, wait_until
+import pytest
+from harness import Services, Stand, open_folder, wait_until
 from psycopg.rows import DictRow
 
 HEADER = "item,amount,label\n"
+PIPELINES = """
+import dataframely as dy
+import polars as pl
+from worker import Folder, Pipeline, Table
+
+
+class Item(dy.Schema):
+    item = dy.Int64(nullable=False)
+    amount = dy.Int64(nullable=False, min=0)
+    label = dy.String(nullable=True)
+
+
+def doubled(frame):
+    return frame.with_columns(twice=pl.col("amount") * 2)
+
+
+def pipeline(name, *, enrich=(), **folder):
+    return Pipeline(name=name, sources=(Folder(name, **folder),), schema=Item, enrich=enrich, sink=Table(name))
+
+
+PIPELINES = (
+    pipeline("plain"),
+    pipeline("richer", enrich=(doubled,)),
+    pipeline("faulty"),
+    pipeline("deleted", after="delete"),
+    pipeline("left", after="leave"),
+    pipeline("refused"),
+    pipeline("manual"),
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(services: Services) -> Iterator[Stand]:
+    """A user's own pipelines, applied; a listener and a worker are at work."""
+    services.prefect()
+    with open_folder("headgate-acceptance-") as folder:
+        stand = Stand(services, folder, services.fresh_database())
+        try:
+            stand.declare(PIPELINES)
+            stand.environment["HEADGATE_EVENTS_ANSWER_SECONDS"] = "300"  # what comes, comes by the automation
+            stand.run("apply")
+            stand.start("listen")
+            stand.start("work")
+            wait_until((stand.inbox / "manual").is_dir)
+            yield stand
+        finally:
+            stand.close()
 
 
 def drop(stand: Stand, pipeline: str, name: str, text: str) -> Path:
@@ -38,11 +87,11 @@ def by_hand(stand: Stand, pipeline: str, **parameters: object) -> dict[str, obje
     deployment = stand.api("GET", f"/deployments/name/ingest/{pipeline}").json()["id"]
     made = stand.api("POST", f"/deployments/{deployment}/create_flow_run", {"parameters": parameters}).json()["id"]
 
-    def over() -> dict[str, object] | None:
+    def over() -> dict[str, object]:
         run: dict[str, object] = stand.api("GET", f"/flow_runs/{made}").json()
-        return run if run["state_type"] in {"COMPLETED", "FAILED", "CRASHED"} else None
+        return run if run["state_type"] in {"COMPLETED", "FAILED", "CRASHED"} else {}
 
-    return wait_until(over)  # type: ignore[return-value] # it is no None when it is given
+    return wait_until(over)
 
 
 def test_a_dropped_file_becomes_rows_by_way_of_its_automation(installed: Stand) -> None:
@@ -130,7 +179,11 @@ def test_a_run_by_hand_takes_what_it_is_told(installed: Stand) -> None:
     waiting = {row["name"]: row["arrival_id"] for row in installed.arrivals() if row["pipeline"] == "manual"}
 
     def left() -> list[str]:
-        return sorted(row["name"] for row in installed.arrivals() if row["arrival_id"] in waiting.values() and row["state"] == "ready")
+        return sorted(
+            row["name"]
+            for row in installed.arrivals()
+            if row["arrival_id"] in waiting.values() and row["state"] == "ready"
+        )
 
     dry = by_hand(installed, "manual", dry_run=True)
     assert "would persist 3 of 3 rows" in str(dry["state"])

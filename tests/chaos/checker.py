@@ -1,4 +1,4 @@
-"""The checker: holds the manifest against the tables and the ledger, in SQL of its own; no code of the product is in it."""
+"""The checker: holds the manifest against tables and ledger, in SQL of its own; no code of the product is in it."""
 
 import hashlib
 from collections import Counter

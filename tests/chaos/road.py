@@ -72,7 +72,6 @@ def pipeline(name, *, keyed=False, enrich=(), **more):
 """
 
 
-
 def ended(process: ForkServerProcess, within: float = 90) -> int | None:
     """Wait for the end of a process; its exit code, or None if it goes on."""
     process.join(within)
@@ -89,7 +88,7 @@ class Road:
     processes: list[ForkServerProcess] = field(default_factory=list)
 
     def declare(self, pipelines: str) -> None:
-        """Declare pipelines: the elements of a tuple, made by `pipeline(...)`, with the enrichers `deadly` and `gate`."""
+        """Declare pipelines: the elements of a tuple, made by `pipeline(...)`, with `deadly` or `gate` as enricher."""
         self.stand.declare(f"{DECLARATION}\n\nPIPELINES = ({pipelines},)\n")
 
     def drop(self, pipeline: str, *, files: int = 1, rows: int = 20, bad_every: int = 7, poison: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The listener is killed: no file is lost, none becomes two arrivals, and what it had in hand is finished by the next."""
+"""The listener is killed: no file is lost, none becomes two arrivals, and the next finishes what it had in hand."""
 
 import random
 import signal
@@ -6,6 +6,8 @@ import signal
 import pytest
 from harness import wait_until
 from road import Road, ended
+
+pytest_plugins = ["chaos_fixtures"]
 
 
 @pytest.mark.parametrize("point", ["intake.after-take", "intake.before-open", "intake.after-open"])

@@ -9,6 +9,8 @@ import signal
 from harness import wait_until
 from road import LONG, SHORT, Road, ended
 
+pytest_plugins = ["chaos_fixtures"]
+
 BEFORE_THE_COMMIT = (
     "run.after-claim",
     "parse.after-portion",

@@ -9,6 +9,8 @@ import pytest
 from harness import Services, wait_until
 from road import LEASE, LONG, SHORT, Road, ended, open_road
 
+pytest_plugins = ["chaos_fixtures"]
+
 
 @pytest.fixture(scope="module")
 def worked(services: Services, warmed: None) -> Iterator[Road]:  # noqa: ARG001 - it has to be there

@@ -50,20 +50,20 @@ def _become(command: tuple[str, ...], env: Mapping[str, str], folder: Path) -> N
         case ("sweep",):
             asyncio.run(_sweep())
         case _:
-            from worker.cli import main
+            from worker.cli import main  # noqa: PLC0415 - not before the fork
 
             sys.argv = ["headgate", *command]
             main()
 
 
 async def _ingest(pipelines: list[str]) -> None:
-    from worker.flows.ingest import ingest
+    from worker.flows.ingest import ingest  # noqa: PLC0415 - not before the fork
 
     for name in pipelines:
         await ingest(name)
 
 
 async def _sweep() -> None:
-    from worker.flows.sweep import sweep
+    from worker.flows.sweep import sweep  # noqa: PLC0415 - not before the fork
 
     await sweep()

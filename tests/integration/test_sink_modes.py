@@ -1,6 +1,7 @@
 """The table and its modes: what is added, replaced, kept, refused."""
 
 import threading
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import dataframely as dy
@@ -52,6 +53,7 @@ def write(database: Database, into: PostgresSink, frame: pl.DataFrame) -> list[R
 
 def sql(database: Database, statement: str) -> list[tuple[object, ...]]:
     with database.transaction() as connection:
+        connection.execute("set local search_path to public")
         cursor = connection.execute(statement.encode())
         return [tuple(row.values()) for row in cursor] if cursor.description else []
 
@@ -214,9 +216,9 @@ def test_refused_records_leave_the_rest_of_the_transaction_alone(database: Datab
     write(database, into, orders(1, (1, "a", 1)))
     sql(database, "alter table orders add constraint small check (amount < 100)")
     with database.transaction() as connection:
-        connection.execute("create table witness (id int)")
+        connection.execute("create table public.witness (id int)")
         assert len(into.write(connection, orders(2, (2, "b", 500), (3, "c", 3)))) == 1
-        connection.execute("insert into witness values (1)")
+        connection.execute("insert into public.witness values (1)")
     assert sql(database, "select * from witness") == [(1,)]
     assert [row[0] for row in there(database)] == [1, 3]
 
@@ -247,21 +249,48 @@ def test_columns_that_only_the_table_has_are_left_alone(database: Database) -> N
     assert sql(database, "select id, name, note from orders order by id") == [(1, "b", "kept"), (2, "c", "hand")]
 
 
-def test_a_table_without_the_key_is_refused_as_a_whole(database: Database) -> None:
-    """That speaks against the table, not against a record."""
+@pytest.mark.parametrize("mode", ["upsert", "ignore"])
+@pytest.mark.parametrize(
+    "index",
+    [
+        "select 1",
+        "create unique index on orders (id, name)",
+        "create unique index on orders (lower(name), id)",
+        "create unique index on orders (id) where amount > 0",
+        "alter table orders add unique (id) deferrable",
+        "create index on orders (id)",
+    ],
+)
+def test_a_table_without_the_key_is_refused_with_the_statement_that_helps(
+    database: Database, mode: Mode, index: str
+) -> None:
+    """Or records of one key would be added side by side, and nobody would be told."""
     sql(database, "create table orders (id bigint, name text, amount bigint, _arrival_id bigint, _row bigint)")
-    into = sink()
-    write(database, into, orders(1, (1, "a", 1)))
-    sql(database, "create unique index on orders (id, name)")
-    with pytest.raises(SinkRefused, match="PostgreSQL refused public.orders"):
-        write(database, into, orders(1, (1, "a", 1)))
+    sql(database, index)
+    with pytest.raises(SinkRefused, match=r'has no unique key \("id"\)') as caught:
+        write(database, sink(mode), orders(1, (1, "a", 1)))
+    sql(database, str(caught.value).partition("run: ")[2])
+    for arrival_id in (1, 2):
+        assert write(database, sink(mode), orders(arrival_id, (1, "a", 1))) == []
+    assert len(there(database)) == 1
+
+
+def test_any_unique_index_on_the_key_will_do(database: Database) -> None:
+    sql(database, "create table wide (a int, b text, price numeric, at timestamptz, _arrival_id bigint, _row bigint)")
+    sql(database, "create unique index on wide (a, b) include (price)")
+    into = PostgresSink(pipeline(schema=Wide, sink=Table("wide", mode="upsert")))
+    at = datetime(2024, 1, 1, tzinfo=UTC)
+    frame = pl.DataFrame({"b": ["x"], "a": [1], "price": [Decimal(1)], "at": [at]})
+    for arrival_id in (1, 2):
+        assert write(database, into, number_rows(frame, arrival_id, 1)) == []
+    assert sql(database, "select a, b, _arrival_id from wide") == [(1, "x", 2)]
 
 
 def test_a_lock_that_does_not_come_is_worth_another_attempt(database: Database) -> None:
     into = sink()
     write(database, into, orders(1, (1, "a", 1)))
     with database.transaction() as other:
-        other.execute("lock table orders")
+        other.execute("lock table public.orders")
         with pytest.raises(SinkUnavailable, match="could not take the rows now"), database.transaction() as connection:
             connection.execute("set local lock_timeout = '50ms'")
             into.write(connection, orders(2, (2, "b", 2)))

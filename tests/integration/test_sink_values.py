@@ -3,6 +3,7 @@
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 
+import dataframely as dy
 import polars as pl
 import psycopg
 import pytest
@@ -18,7 +19,14 @@ from worker.sinks.columns import postgres_type
 from worker.sinks.postgres import PostgresSink, count_rows
 from worker.sinks.reference import read_reference
 
-TABLE = Table("orders")
+
+
+class Loose(dy.Schema):
+    """Without a key; what else the frame has is made nullable."""
+
+    value = dy.Any()
+
+
 NAN, INF = float("nan"), float("inf")
 KATHMANDU = timezone(timedelta(hours=5, minutes=45))
 TEXTS = [
@@ -45,14 +53,14 @@ TEXTS = [
 
 def stored(database: Database, frame: pl.DataFrame) -> list[dict[str, object]]:
     """Write a frame into a table of its own; what the table holds then."""
-    sink = PostgresSink(pipeline(sink=TABLE))
+    sink = PostgresSink(pipeline(schema=Loose, sink=Table("orders")))
     framed = number_rows(frame, 1, 1)
     with database.transaction() as connection:
-        connection.execute("drop table if exists orders")
+        connection.execute("drop table if exists public.orders")
         sink.prepare(connection, framed)
         assert sink.write(connection, framed) == []
         connection.execute("set local timezone to 'UTC'")
-        rows = connection.execute("select * from orders order by _row").fetchall()
+        rows = connection.execute("select * from public.orders order by _row").fetchall()
     assert [(row.pop("_arrival_id"), row.pop("_row")) for row in rows] == [(1, n + 1) for n in range(frame.height)]
     return rows
 

@@ -4,6 +4,8 @@ Exit codes: 0 all went well; 1 it was done, and the answer is no (something is n
 2 something has to be changed first, said in one line.
 """
 
+import importlib.metadata
+import os
 import sys
 
 from cyclopts import App
@@ -15,6 +17,7 @@ from worker.errors import HeadgateError
 app = App(
     name="headgate",
     help="Event-driven ingestion on Prefect: each row once, in PostgreSQL, whatever is killed on the way.",
+    version=importlib.metadata.version("headgate"),
     version_flags=["--version"],
 )
 processes.register(app)
@@ -32,6 +35,10 @@ def main() -> None:
     except HeadgateError as error:
         sys.stderr.write(f"headgate: {error}\n")
         sys.exit(2)
+    except BrokenPipeError:
+        # Whoever read has had enough: `| head`. Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(result if isinstance(result, int) else 0)

@@ -12,7 +12,7 @@ import structlog
 from worker.listeners.disk import FILE, digest, flush, prune, rename_new
 from worker.listeners.ledger import Ended, Ledger
 from worker.listeners.source import slug
-from worker.model import Places, State
+from worker.model import Places, Reason, State
 from worker.pipeline import After, Pipeline
 
 LONGEST_NAME = 255  # bytes, on every Linux file system
@@ -98,14 +98,16 @@ class Settler:
     def _explain(self, ended: Ended) -> None:
         folder = self._places.rejected / ended.pipeline
         folder.mkdir(parents=True, exist_ok=True)
+        again = f"\nOnce the cause is mended: headgate dead-letters replay --arrival {ended.arrival_id}\n"
+        if ended.reason in {Reason.UNSAFE, Reason.NOT_A_FILE}:
+            again = ""  # there is nothing that could be sent again
         # Beside the arrival's folder, not in it: there the name could be the file's own.
         (folder / f"{ended.arrival_id}.why.txt").write_text(
             f"{ended.name}\n"
             f"rejected: {ended.finished_at.isoformat(timespec='seconds')}\n"
             f"source:   {ended.source} of pipeline {ended.pipeline}\n"
             f"reason:   {ended.reason}\n"
-            f"detail:   {ended.detail}\n\n"
-            f"Once the cause is mended: headgate dead-letters replay --arrival {ended.arrival_id}\n",
+            f"detail:   {ended.detail}\n{again}",
             encoding="utf-8",
             errors="backslashreplace",
         )

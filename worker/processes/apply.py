@@ -33,6 +33,7 @@ def sweep(settings: Settings) -> list[dict[str, object]]:
     from worker.flows.sweep import sweep_once  # noqa: PLC0415 - imports Prefect, which looks for its server then
 
     with open_app(settings) as app:
+        app.database.migrate()
         return asyncio.run(sweep_once(app)).rows()
 
 

@@ -31,9 +31,16 @@ def drop_samples(app: App) -> int:
     return len(files)
 
 
-def lying(app: App) -> bool:
-    """Whether a file lies in a watched folder that the listener is to take away."""
-    return any(
+def on_its_way_in(app: App) -> bool:
+    """Whether a file lies in a watched folder, or in the spool without an arrival: the ledger does not know it yet.
+
+    Asked in the direction in which files move, so that none is missed between the two.
+
+    Raises:
+        LedgerUnavailable: the database does not answer.
+
+    """
+    lying = any(
         path.is_file()
         for pipeline in app.pipelines
         for folder in pipeline.sources
@@ -42,3 +49,8 @@ def lying(app: App) -> bool:
         for path in (app.settings.inbox / folder.path).rglob(pattern)
         if not path.name.startswith(".")
     )
+    if lying:
+        return True
+    spool = app.settings.places.spool
+    taken = {str(token.relative_to(spool)) for token in spool.glob("*/*/*")}
+    return bool(taken - app.arrivals.spooled(sorted(taken)))

@@ -2,8 +2,10 @@
 
 import asyncio
 import signal
+from contextlib import suppress
 from datetime import datetime
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -11,7 +13,7 @@ from rich.table import Table
 from worker.app import App, open_app
 from worker.errors import LedgerUnavailable
 from worker.ledger.summary import Summary, database_time, ring_counts, summaries
-from worker.processes.samples import drop_samples, lying
+from worker.processes.samples import drop_samples, on_its_way_in
 from worker.processes.up import Running, up
 from worker.settings import Settings
 from worker.sinks.postgres import count_rows
@@ -42,7 +44,8 @@ async def show(settings: Settings, *, demo: bool, exit_when_idle: bool) -> int:
     async with up(settings) as running:
         with open_app(running.settings) as app:
             console.print(f"Prefect UI:     {running.ui_url}")
-            console.print(f"Watched folder: {settings.inbox} (drop files into its folders at any time; Ctrl-C ends)")
+            console.print(f"Watched folder: {settings.inbox}", soft_wrap=True)
+            console.print("Drop files into its folders at any time; Ctrl-C ends.")
             since = await asyncio.to_thread(database_time, app.database)
             if demo:
                 await asyncio.to_thread(drop_samples, app)
@@ -60,18 +63,14 @@ async def _watch(
     found: list[Summary] = []
     with Live(_table(found), console=console, auto_refresh=False) as live:
         while not stop.is_set():
-            try:
+            with suppress(LedgerUnavailable):  # it is supervised and will be back; what is shown stays
+                coming = await asyncio.to_thread(on_its_way_in, app)
                 found = await asyncio.to_thread(summaries, app.database, since)
-            except LedgerUnavailable:
-                continue  # it is supervised and will be back; what is shown stays
-            live.update(_table(found), refresh=True)
-            idle = not any(each.under_way for each in found)
-            if exit_when_idle and idle and not await asyncio.to_thread(lying, app):
-                break
-            try:
+                live.update(_table(found), refresh=True)
+                if exit_when_idle and not coming and not any(each.under_way for each in found):
+                    break
+            with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), REFRESH)
-            except TimeoutError:
-                continue
     return found
 
 
@@ -86,14 +85,29 @@ async def _sum_up(app: App, running: Running, console: Console) -> None:
 
 
 def _table(found: list[Summary]) -> Table:
-    table = Table(title="What arrived since the start", title_justify="left", header_style="bold")
+    """Make the table; narrow enough for a terminal of 80 columns."""
+    columns = {
+        "arrived": [each.arrived for each in found],
+        "claimed": [each.claimed for each in found],
+        "done": [each.done for each in found],
+        "rejected": [each.rejected for each in found],
+        "duplicate": [each.duplicates for each in found],
+        "rows persisted": [each.rows_persisted for each in found],
+        "dead letters": [each.dead_letters for each in found],
+    }
+    shown = {name: counts for name, counts in columns.items() if name not in {"rejected", "duplicate"} or any(counts)}
+    table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        title="What arrived since the start",
+        title_justify="left",
+        header_style="bold",
+    )
     table.add_column("pipeline")
-    for name in ("arrived", "claimed", "done", "rejected", "duplicates", "rows persisted", "dead letters", "seconds"):
+    for name in (*shown, "seconds"):
         table.add_column(name, justify="right")
-    for each in found:
-        counts = (each.arrived, each.claimed, each.done, each.rejected, each.duplicates)
+    for number, each in enumerate(found):
         seconds = "" if each.seconds is None else f"{each.seconds:.1f}"
-        table.add_row(
-            each.pipeline, *(f"{count:,}" for count in (*counts, each.rows_persisted, each.dead_letters)), seconds
-        )
+        table.add_row(each.pipeline, *(f"{counts[number]:,}" for counts in shown.values()), seconds)
     return table

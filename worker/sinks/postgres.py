@@ -42,21 +42,20 @@ class PostgresSink:
         self._required = {name for name, column in pipeline.schema.columns().items() if not column.nullable}
         self._table = sql.Identifier(self._schema, self._name)
         self._merging = False
-        self._prepared: set[tuple[str, ...]] = set()
 
     def prepare(self, connection: Connection, frame: pl.DataFrame) -> None:
-        """Create the table if it is absent; check that it has the frame's columns.
+        """Create the table if it is absent; check that it has the frame's columns, and the key if the mode needs it.
+
+        To be called in each transaction: a table made in one that was rolled back is not there.
 
         Args:
             connection: in a transaction.
             frame: typed; its columns are the table's.
 
         Raises:
-            SinkRefused: a table is there that lacks columns; the text says how to add them.
+            SinkRefused: a table is there that lacks columns or the key; the text says how to add them.
 
         """
-        if tuple(frame.columns) in self._prepared:
-            return
         there = self._columns(connection)
         if not there:
             # Two runs may both find no table: "if not exists" alone can still collide in the catalogue.
@@ -69,7 +68,13 @@ class PostgresSink:
                 f"Table {self._schema}.{self._name} lacks {', '.join(missing)}; "
                 f"run: alter table {self._schema}.{self._name} {additions};"
             )
-        self._prepared.add(tuple(frame.columns))
+        elif self._mode != "append" and not self._has_key(connection):
+            # Without it, records of the same key would be added side by side, and nobody would be told.
+            key = ", ".join(f'"{name}"' for name in self._key)
+            raise SinkRefused(
+                f"Table {self._schema}.{self._name} has no unique key ({key}), which mode={self._mode!r} needs; "
+                f"run: alter table {self._schema}.{self._name} add primary key ({key});"
+            )
 
     def _columns(self, connection: Connection) -> set[str]:
         found = connection.execute(
@@ -77,6 +82,17 @@ class PostgresSink:
             (self._schema, self._name),
         )
         return {row["column_name"] for row in found}
+
+    def _has_key(self, connection: Connection) -> bool:
+        found = connection.execute(
+            "select from pg_index as i"
+            " where i.indrelid = to_regclass(format('%%I.%%I', %s::text, %s::text))"
+            "   and i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null and i.indexprs is null"
+            "   and %s = (select array_agg(c.attname::text order by c.attname) from pg_attribute as c"
+            "             where c.attrelid = i.indrelid and c.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1]))",
+            (self._schema, self._name, sorted(self._key)),
+        )
+        return found.fetchone() is not None
 
     def _create(self, frame: pl.DataFrame) -> sql.Composed:
         columns = [
