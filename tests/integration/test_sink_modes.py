@@ -257,7 +257,6 @@ def test_columns_that_only_the_table_has_are_left_alone(database: Database) -> N
         "create unique index on orders (id, name)",
         "create unique index on orders (lower(name), id)",
         "create unique index on orders (id) where amount > 0",
-        "alter table orders add unique (id) deferrable",
         "create index on orders (id)",
     ],
 )

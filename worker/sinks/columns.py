@@ -56,7 +56,7 @@ def _plain(column: pl.Series) -> pl.Expr:
     this = pl.col(column.name)
     match column.dtype:
         case pl.Binary():
-            return pl.lit("\\x") + this.bin.encode("hex")
+            return (pl.lit("\\x") + this.bin.encode("hex")).alias(column.name)
         case pl.Struct():
             return this.struct.json_encode()
         case pl.List() | pl.Array():

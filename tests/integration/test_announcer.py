@@ -1,0 +1,209 @@
+"""The announcer against a real server and a real ledger: it rings once, and climbs when nobody comes."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import uuid4
+
+import httpx
+import pytest
+from harness import Services, wait_until
+from specimens import arrival, pipeline
+
+from worker.errors import PrefectUnavailable
+from worker.events.announcer import Announcer, Ladder
+from worker.events.publisher import Publisher
+from worker.ledger import Arrivals, Claims, Database, Rings
+from worker.pipeline import Pipeline
+
+
+@dataclass
+class Doorbell:
+    """An announcer for one pipeline whose name, and so whose deployment, is its own on the shared server."""
+
+    api: str
+    orders: Pipeline
+    flow: str
+    database: Database
+    rings: Rings
+    ladder: Ladder
+
+    @contextmanager
+    def announcer(self, api: str | None = None) -> Iterator[Announcer]:
+        with Publisher(api or self.api, timeout=5) as publisher:
+            yield Announcer(
+                pipelines=[self.orders],
+                deployment=self.flow,
+                database=self.database,
+                rings=self.rings,
+                publisher=publisher,
+                ladder=self.ladder,
+            )
+
+    def deploy(self) -> None:
+        flow = self.ask("/flows/", {"name": self.flow})
+        self.ask("/deployments/", {"name": self.orders.name, "flow_id": flow["id"]})  # type: ignore[index]
+
+    def ask(self, path: str, body: object) -> object:
+        response = httpx.post(f"{self.api}{path}", json=body, timeout=30)
+        response.raise_for_status()
+        return response.json()
+
+    def rung(self) -> list[tuple[int, bool]]:
+        """All rings so far, in order: (rung, direct)."""
+        with self.database.transaction() as connection:
+            rows = connection.execute("select rung, direct from headgate.ring order by rung_at").fetchall()
+        return [(row["rung"], row["direct"]) for row in rows]
+
+    def grow_old(self) -> None:
+        with self.database.transaction() as connection:
+            connection.execute("update headgate.ring set rung_at = rung_at - interval '1 hour'")
+
+    def heard(self) -> list[str]:
+        """The rings that the server knows as events."""
+        wanted = {"id": [f"headgate.pipeline.{self.orders.name}"]}
+        body = {"filter": {"resource": wanted, "event": {"name": ["headgate.arrivals.ready"]}}, "limit": 50}
+        found = self.ask("/events/filter", body)
+        return [event["payload"]["ring"] for event in found["events"]]  # type: ignore[index,call-overload]
+
+    def runs(self) -> list[dict[str, object]]:
+        found = self.ask("/flow_runs/filter", {"flows": {"name": {"any_": [self.flow]}}})
+        assert isinstance(found, list)
+        return found
+
+
+@pytest.fixture
+def doorbell(services: Services, database: Database, rings: Rings) -> Doorbell:
+    mark = uuid4().hex[:8]
+    ladder = Ladder(answer_within=timedelta(seconds=10), again=2)
+    return Doorbell(services.prefect().api_url, pipeline(f"orders-{mark}"), f"flow-{mark}", database, rings, ladder)
+
+
+def test_what_is_ready_is_rung_for_once(doorbell: Doorbell, ledger: Arrivals) -> None:
+    ledger.open([arrival(pipeline=doorbell.orders.name) for _ in range(5)])
+    with doorbell.announcer() as announcer:
+        for _ in range(3):
+            announcer.announce()
+    assert doorbell.rung() == [(0, False)]
+    (ring,) = wait_until(doorbell.heard)
+    with doorbell.database.transaction() as connection:
+        (row,) = connection.execute("select ring_id from headgate.ring").fetchall()
+    assert ring == str(row["ring_id"])
+
+
+def test_nothing_ready_is_no_ring(doorbell: Doorbell, ledger: Arrivals) -> None:
+    ledger.open([arrival(pipeline="others")])
+    with doorbell.announcer() as announcer:
+        assert announcer.announce() > timedelta(seconds=1)
+    assert doorbell.rung() == []
+
+
+def test_what_nobody_answers_climbs_the_ladder_with_fresh_ids_to_a_direct_run(
+    doorbell: Doorbell, ledger: Arrivals
+) -> None:
+    doorbell.deploy()
+    ledger.open([arrival(pipeline=doorbell.orders.name)])
+    with doorbell.announcer() as announcer:
+        for _ in range(4):
+            announcer.announce()
+            doorbell.grow_old()
+    assert doorbell.rung() == [(0, False), (1, False), (2, False), (3, True)]
+    assert len(set(wait_until(lambda: found if len(found := doorbell.heard()) == 3 else []))) == 3
+    (run,) = doorbell.runs()
+    with doorbell.database.transaction() as connection:
+        (row,) = connection.execute("select ring_id from headgate.ring where direct").fetchall()
+    assert run["parameters"] == {"ring": str(row["ring_id"])}
+
+
+def test_the_ladder_is_not_climbed_while_runs_are_queued(doorbell: Doorbell, ledger: Arrivals) -> None:
+    """The doorbell was heard: more runs would wait behind those that wait."""
+    doorbell.deploy()
+    ledger.open([arrival(pipeline=doorbell.orders.name)])
+    with doorbell.announcer() as announcer, Publisher(doorbell.api) as publisher:
+        announcer.announce()
+        doorbell.grow_old()
+        publisher.dispatch(f"{doorbell.flow}/{doorbell.orders.name}", {}, uuid4().hex)
+        announcer.announce()
+    assert doorbell.rung() == [(0, False)]
+    age = doorbell.rings.outstanding(doorbell.orders.name).oldest_ring_age
+    assert age is not None
+    assert age < timedelta(minutes=1)
+
+
+def test_a_run_that_answers_ends_the_climb(doorbell: Doorbell, ledger: Arrivals, claims: Claims) -> None:
+    ledger.open([arrival(pipeline=doorbell.orders.name)])
+    with doorbell.announcer() as announcer:
+        announcer.announce()
+        (ring,) = wait_until(doorbell.heard)
+        doorbell.rings.answer(uuid4(), doorbell.orders.name, "run")
+        claims.claim(doorbell.orders, holder="run")
+        doorbell.grow_old()
+        announcer.announce()
+    assert ring
+    assert doorbell.rung() == [(0, False), (0, False)]  # the second is the run's own
+    assert doorbell.rings.outstanding(doorbell.orders.name).unanswered == 0
+
+
+def test_the_outbox_is_emptied_and_told(doorbell: Doorbell, ledger: Arrivals) -> None:
+    opened = ledger.open([arrival(pipeline=doorbell.orders.name) for _ in range(150)])
+    with doorbell.announcer() as announcer:
+        assert announcer.announce() == timedelta(0)  # there is more
+        assert announcer.announce() > timedelta(0)
+    assert doorbell.rings.posted() == []
+    body = {"filter": {"resource": {"id": [f"headgate.arrival.{opened[149].arrival_id}"]}}}
+    wait_until(lambda: doorbell.ask("/events/filter", body)["total"])  # type: ignore[call-overload,index]
+
+
+def test_while_the_server_is_away_everything_stays_owed(doorbell: Doorbell, ledger: Arrivals) -> None:
+    ledger.open([arrival(pipeline=doorbell.orders.name)])
+    with doorbell.announcer("http://127.0.0.1:9/api") as announcer, pytest.raises(PrefectUnavailable):
+        announcer.announce()
+    assert doorbell.rung() == []
+    assert len(doorbell.rings.posted()) == 1
+    with doorbell.announcer() as announcer:
+        announcer.announce()
+    assert doorbell.rung() == [(0, False)]
+    assert doorbell.rings.posted() == []
+
+
+def test_an_arrival_that_waits_sets_the_alarm(doorbell: Doorbell, ledger: Arrivals) -> None:
+    ledger.open([arrival(pipeline=doorbell.orders.name)])
+    with doorbell.database.transaction() as connection:
+        connection.execute("update headgate.arrival set due_at = now() + interval '2 seconds'")
+    with doorbell.announcer() as announcer:
+        assert timedelta(0) < announcer.announce() <= timedelta(seconds=2)
+
+
+def test_one_announcer_at_a_time_and_the_next_takes_over(doorbell: Doorbell, ledger: Arrivals) -> None:
+    """Both run in threads; only the holder of the lock rings, and a notification wakes it."""
+    stops = threading.Event(), threading.Event()
+
+    def holders() -> int:
+        with doorbell.database.transaction() as connection:
+            row = connection.execute("select count(*) as n from pg_locks where locktype = 'advisory' and database ="
+                                     " (select oid from pg_database where datname = current_database())").fetchone()
+        return 0 if row is None else int(row["n"])
+
+    with doorbell.announcer() as first, doorbell.announcer() as second:
+        threads = [
+            threading.Thread(target=announcer.run, args=(stop,))
+            for announcer, stop in zip((first, second), stops, strict=True)
+        ]
+        threads[0].start()
+        wait_until(lambda: holders() == 1)
+        threads[1].start()
+        ledger.open([arrival(pipeline=doorbell.orders.name)])
+        wait_until(lambda: doorbell.rung() == [(0, False)], within=20)
+        second.announce_if_alone()
+        assert doorbell.rung() == [(0, False)]
+        stops[0].set()
+        threads[0].join(20)
+        wait_until(lambda: holders() == 1, within=20)
+        doorbell.grow_old()
+        ledger.open([arrival(pipeline=doorbell.orders.name)])
+        wait_until(lambda: (1, False) in doorbell.rung(), within=20)
+        stops[1].set()
+        threads[1].join(20)
+    assert not any(thread.is_alive() for thread in threads)

@@ -1,0 +1,130 @@
+"""What a real Prefect server makes of our events and questions."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from harness import Services, wait_until
+
+from worker.errors import PrefectUnavailable
+from worker.events.catalog import Event, news, ready
+from worker.events.publisher import Publisher
+
+HOSTILE = [
+    "{{ 7*7 }}",
+    "{% raw %}",
+    "'; drop table event; --",
+    "é😀\u202e\ufeff",
+    "\x01\x7f\x9f\n\r\t",
+    "a" * 5000,
+    "\\x00",
+    "",
+    "../../etc/passwd",
+    "<script>alert(1)</script>",
+]
+
+
+@pytest.fixture
+def api(services: Services) -> str:
+    return services.prefect().api_url
+
+
+@pytest.fixture
+def publisher(api: str) -> Iterator[Publisher]:
+    with Publisher(api) as opened:
+        yield opened
+
+
+def ask(api: str, path: str, body: object) -> object:
+    response = httpx.post(f"{api}{path}", json=body, timeout=30)
+    response.raise_for_status()
+    return response.json()
+
+
+def arrived(api: str, ids: list[UUID]) -> dict[str, dict[str, object]]:
+    """The events of these ids that the server has stored."""
+    body = {"filter": {"id": {"id": [str(each) for each in ids]}, "occurred": {"since": "2020-01-01T00:00:00Z"}}, "limit": 50}
+    found = ask(api, "/events/filter", body)
+    assert isinstance(found, dict)
+    return {event["id"]: event for event in found["events"]}
+
+
+def about(name: str) -> Event:
+    facts = {"arrival": 1, "name": name, "source": name or "in", "reason": "schema", "size": 1, "state": "ready"}
+    return news(uuid4(), "file.arrived", "orders", facts, datetime.now(UTC))
+
+
+def refused() -> Event:
+    """An event that the server refuses: its name is over the limit."""
+    return Event(uuid4(), "x" * 1030, datetime.now(UTC), {"prefect.resource.id": "headgate.test"}, {})
+
+
+def deployment(api: str) -> str:
+    name = f"flow-{uuid4().hex[:8]}"
+    flow = ask(api, "/flows/", {"name": name})
+    assert isinstance(flow, dict)
+    ask(api, "/deployments/", {"name": "orders", "flow_id": flow["id"]})
+    return f"{name}/orders"
+
+
+def test_events_arrive_at_the_server(api: str, publisher: Publisher) -> None:
+    event = ready(uuid4(), "orders", 3)
+    publisher.publish([event])
+    found = wait_until(lambda: arrived(api, [event.id]))[str(event.id)]
+    assert (found["event"], found["resource"], found["payload"]) == (event.event, event.resource, event.payload)
+
+
+def test_an_event_is_stored_whatever_a_file_is_called(api: str, publisher: Publisher) -> None:
+    events = [about(name) for name in HOSTILE]
+    publisher.publish(events)
+    wait_until(lambda: len(arrived(api, [event.id for event in events])) == len(HOSTILE))
+
+
+def test_a_refused_event_does_not_stop_the_others(api: str, publisher: Publisher) -> None:
+    good = [ready(uuid4(), "orders", 1), ready(uuid4(), "orders", 2)]
+    bad = refused()
+    publisher.publish([good[0], bad, good[1]])
+    wait_until(lambda: len(arrived(api, [event.id for event in good])) == 2)
+    assert arrived(api, [bad.id]) == {}
+
+
+def test_nothing_to_publish_asks_nobody() -> None:
+    with Publisher("http://127.0.0.1:9/api") as nobody:
+        nobody.publish([])
+
+
+def test_a_server_that_is_away_is_said_in_one_line() -> None:
+    with Publisher("http://127.0.0.1:9/api", auth="user:s3cr3t", timeout=1) as nobody:
+        for call in (
+            lambda: nobody.publish([ready(uuid4(), "orders", 1)]),
+            lambda: nobody.queued("ingest/orders"),
+            lambda: nobody.dispatch("ingest/orders", {}, "key"),
+        ):
+            with pytest.raises(PrefectUnavailable, match="at http://127.0.0.1:9/api/? does not answer") as caught:
+                call()
+            assert "\n" not in str(caught.value)
+            assert "s3cr3t" not in str(caught.value)
+
+
+def test_a_dispatch_with_the_same_key_is_one_run(api: str, publisher: Publisher) -> None:
+    name, key = deployment(api), uuid4().hex
+    assert publisher.queued(name) == 0
+    first = publisher.dispatch(name, {"ring": "1"}, key)
+    assert publisher.dispatch(name, {"ring": "1"}, key) == first
+    assert publisher.queued(name) == 1
+    assert publisher.dispatch(name, {"ring": "2"}, uuid4().hex) != first
+    assert publisher.queued(name) == 2
+
+
+def test_a_dispatch_without_its_deployment_says_how_to_make_it(publisher: Publisher) -> None:
+    with pytest.raises(PrefectUnavailable, match="headgate apply"):
+        publisher.dispatch("nothing/here", {}, "key")
+
+
+def test_runs_that_ended_are_not_queued(api: str, publisher: Publisher) -> None:
+    name = deployment(api)
+    run = publisher.dispatch(name, {}, uuid4().hex)
+    ask(api, f"/flow_runs/{run}/set_state", {"state": {"type": "COMPLETED"}, "force": True})
+    assert publisher.queued(name) == 0
