@@ -101,6 +101,7 @@ def _send(app: App, planned: Replay, letters: Sequence[DeadLetterRecord]) -> Rep
         content_key=None,
         spool=spool,
         replay_of=planned.replay_of,
+        continues=planned.replay_of if first.row_number is None else None,
     )
     opened = app.arrivals.replay(arrival, planned.dead_letters)
     return Replay(

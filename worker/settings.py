@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from worker.errors import BadSettings
 from worker.model import Places
@@ -139,6 +139,10 @@ class Settings(BaseSettings):
             settings = cls.model_validate({**cls().model_dump(exclude_unset=True), **given}) if given else cls()
         except ValidationError as error:
             raise BadSettings(_explain(error)) from error
+        except SettingsError as error:
+            group = str(error).partition('field "')[2].partition('"')[0]
+            message = f"HEADGATE_{group.upper()}: a group has no value of its own; set HEADGATE_{group.upper()}_<NAME>."
+            raise BadSettings(message) from error
         home = settings.home.absolute()
         found: dict[str, object] = {"home": home, "inbox": settings.inbox.absolute()}
         endpoints = Endpoints.read(home) if discover else None
@@ -185,16 +189,14 @@ class Settings(BaseSettings):
 
     def environment(self) -> dict[str, str]:
         """What a child process needs in its environment to see the same settings from any folder."""
-        variables = {
-            "HEADGATE_HOME": str(self.home),
-            "HEADGATE_INBOX": str(self.inbox),
-            "HEADGATE_PIPELINES": self.pipelines,
-            "HEADGATE_AUTOMATIONS": self.automations,
-        }
-        if self.database_url is not None:
-            variables["HEADGATE_DATABASE_URL"] = self.database_url.get_secret_value()
-        if self.api_url is not None:
-            variables["PREFECT_API_URL"] = self.api_url
+        variables = {}
+        for group in (self, self.listener, self.ledger, self.events, self.records, self.worker):
+            for name, field in type(group).model_fields.items():
+                value = getattr(group, name)
+                if value is not None and not isinstance(value, BaseSettings):
+                    variable = field.validation_alias or f"{group.model_config['env_prefix']}{name.upper()}"
+                    secret = isinstance(value, SecretStr)
+                    variables[str(variable)] = value.get_secret_value() if secret else str(value)
         return variables
 
 
@@ -206,11 +208,19 @@ class Endpoints(BaseModel):
 
     @classmethod
     def read(cls, home: Path) -> Self | None:
-        """Read what was left; None if nothing was."""
+        """Read what was left; None if nothing was.
+
+        Raises:
+            BadSettings: it is damaged.
+
+        """
         try:
             return cls.model_validate_json((home / ENDPOINTS).read_bytes())
         except FileNotFoundError:
             return None
+        except ValidationError:
+            # Without the cause: it quotes the text, password and all.
+            raise BadSettings(f"{home / ENDPOINTS}: damaged; remove it, and start `headgate up` again.") from None
 
     def write(self, home: Path) -> None:
         """Leave the addresses, readable by the owner alone: the database's password is in them."""

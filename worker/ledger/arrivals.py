@@ -269,4 +269,5 @@ def _row(arrival: NewArrival) -> dict[str, object]:
         "reason": arrival.reason,
         "detail": arrival.detail,
         "replay_of": arrival.replay_of,
+        "continues": arrival.continues,
     }

@@ -1,13 +1,17 @@
 -- Every statement of the ledger, by name. Parameters are psycopg's.
 
 -- name: open
--- Open what is new: a known identity is skipped here, and so is content that is on its way or done already.
+-- Open what is new: a known identity is skipped here, and so is content that is on its way or done already. Rows that
+-- the same bytes brought to the sink before they were rejected are there: they are not to come a second time.
 insert into headgate.arrival
     (identity, pipeline, source, kind, name, path, size_bytes, mtime_ns, content_sha256, content_key, spool,
-     state, reason, detail, replay_of, finished_at)
+     state, reason, detail, replay_of, rows_committed, finished_at)
 values
     (%(identity)s, %(pipeline)s, %(source)s, 'file', %(name)s, %(path)s, %(size)s, %(mtime_ns)s, %(sha256)s,
      %(content_key)s, %(spool)s, %(state)s, %(reason)s, %(detail)s, %(replay_of)s,
+     coalesce((select max(before.rows_committed) from headgate.arrival as before
+               where before.state = 'rejected' and before.rows_committed > 0
+                 and (before.arrival_id = %(continues)s or before.content_key = %(content_key)s)), 0),
      case when %(state)s = 'rejected' then now() end)
 on conflict do nothing
 returning arrival_id, state;

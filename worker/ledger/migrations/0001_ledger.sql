@@ -35,6 +35,8 @@ create table headgate.arrival (
 
 create unique index arrival_content on headgate.arrival (content_key)
     where content_key is not null and state not in ('duplicate', 'rejected');
+create index arrival_cut_off on headgate.arrival (content_key)
+    where state = 'rejected' and rows_committed > 0;
 create index arrival_due on headgate.arrival (pipeline, due_at)
     where state in ('ready', 'retry', 'claimed');
 create index arrival_unsettled on headgate.arrival (arrival_id)
