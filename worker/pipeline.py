@@ -13,10 +13,14 @@ from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar, get_args
 
-import dataframely as dy
 import polars as pl
 
 from worker.errors import BadPipeline
+from worker.imports import without
+
+# dataframely imports SQLAlchemy where it finds it, and here it does: Prefect's server needs it. We do not.
+with without("sqlalchemy"):
+    import dataframely as dy
 
 After = Literal["archive", "delete", "leave"]
 Duplicates = Literal["content", "keep"]

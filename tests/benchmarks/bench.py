@@ -173,7 +173,7 @@ def peak_of_runs(bench: Bench) -> Iterator[Callable[[], float]]:
         while not over.wait(0.05):
             for process in bench.processes():
                 try:
-                    if "prefect.engine" in process.cmdline():
+                    if "worker.flows.engine" in process.cmdline():
                         status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
                         highest = max(highest, int(status.partition("VmHWM:")[2].split()[0]))
                 except (psutil.Error, OSError, IndexError):
