@@ -81,7 +81,8 @@ def _plan(letters: Sequence[DeadLetterRecord]) -> Replay:
 
 def _send(app: App, planned: Replay, letters: Sequence[DeadLetterRecord]) -> Replay:
     first = letters[0]
-    path = first.path if first.row_number is None else first.path + f".replay.{first.format}".encode()
+    # Not made of the first name: replayed again and again, it would outgrow what a file system takes.
+    path = first.path if first.row_number is None else f"{first.arrival_id}.replay.{first.format}".encode()
     spool = f"{planned.pipeline}/{PLACE}/{uuid4().hex}"
     content = _content(letters)
     place = app.settings.places.spool / spool / os.fsdecode(path)

@@ -45,7 +45,7 @@ def pipeline(  # noqa: PLR0913 - one keyword a field that tests vary
     )
 
 
-def arrival(
+def arrival(  # noqa: PLR0913 - as above
     *,
     pipeline: str = "orders",
     name: str | None = None,

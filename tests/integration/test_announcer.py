@@ -32,6 +32,7 @@ class Doorbell:
 
     @contextmanager
     def announcer(self, api: str | None = None) -> Iterator[Announcer]:
+        """An announcer on this server, or on another."""
         with Publisher(api or self.api, timeout=5) as publisher:
             yield Announcer(
                 pipelines=[self.orders],
@@ -43,10 +44,12 @@ class Doorbell:
             )
 
     def deploy(self) -> None:
+        """Make the pipeline's deployment."""
         flow = self.ask("/flows/", {"name": self.flow})
         self.ask("/deployments/", {"name": self.orders.name, "flow_id": flow["id"]})  # type: ignore[index]
 
     def ask(self, path: str, body: object) -> object:
+        """Ask the Prefect server."""
         response = httpx.post(f"{self.api}{path}", json=body, timeout=30)
         response.raise_for_status()
         return response.json()
@@ -58,6 +61,7 @@ class Doorbell:
         return [(row["rung"], row["direct"]) for row in rows]
 
     def grow_old(self) -> None:
+        """Let all waits run out, as time would."""
         with self.database.transaction() as connection:
             connection.execute("update headgate.ring set rung_at = rung_at - interval '1 hour'")
 
@@ -66,9 +70,10 @@ class Doorbell:
         wanted = {"id": [f"headgate.pipeline.{self.orders.name}"]}
         body = {"filter": {"resource": wanted, "event": {"name": ["headgate.arrivals.ready"]}}, "limit": 50}
         found = self.ask("/events/filter", body)
-        return [event["payload"]["ring"] for event in found["events"]]  # type: ignore[index,call-overload]
+        return [event["payload"]["ring"] for event in found["events"]]  # type: ignore[index]
 
     def runs(self) -> list[dict[str, object]]:
+        """The runs of the deployment."""
         found = self.ask("/flow_runs/filter", {"flows": {"name": {"any_": [self.flow]}}})
         assert isinstance(found, list)
         return found
@@ -132,6 +137,17 @@ def test_the_ladder_is_not_climbed_while_runs_are_queued(doorbell: Doorbell, led
     assert age < timedelta(minutes=1)
 
 
+def test_a_pipeline_without_its_deployment_holds_up_no_other(doorbell: Doorbell, ledger: Arrivals) -> None:
+    """Its ring stays on the ladder; the outbox, which comes after it, is published all the same."""
+    ledger.open([arrival(pipeline=doorbell.orders.name)])
+    with doorbell.announcer() as announcer:
+        for _ in range(4):
+            announcer.announce()
+            doorbell.grow_old()
+    assert doorbell.rung()[-1] == (3, True)
+    assert doorbell.rings.posted() == []
+
+
 def test_a_run_that_answers_ends_the_climb(doorbell: Doorbell, ledger: Arrivals, claims: Claims) -> None:
     ledger.open([arrival(pipeline=doorbell.orders.name)])
     with doorbell.announcer() as announcer:
@@ -153,7 +169,7 @@ def test_the_outbox_is_emptied_and_told(doorbell: Doorbell, ledger: Arrivals) ->
         assert announcer.announce() > timedelta(0)
     assert doorbell.rings.posted() == []
     body = {"filter": {"resource": {"id": [f"headgate.arrival.{opened[149].arrival_id}"]}}}
-    wait_until(lambda: doorbell.ask("/events/filter", body)["total"])  # type: ignore[call-overload,index]
+    wait_until(lambda: doorbell.ask("/events/filter", body)["total"])  # type: ignore[index]
 
 
 def test_while_the_server_is_away_everything_stays_owed(doorbell: Doorbell, ledger: Arrivals) -> None:
@@ -182,8 +198,10 @@ def test_one_announcer_at_a_time_and_the_next_takes_over(doorbell: Doorbell, led
 
     def holders() -> int:
         with doorbell.database.transaction() as connection:
-            row = connection.execute("select count(*) as n from pg_locks where locktype = 'advisory' and database ="
-                                     " (select oid from pg_database where datname = current_database())").fetchone()
+            row = connection.execute(
+                "select count(*) as n from pg_locks where locktype = 'advisory' and database ="
+                " (select oid from pg_database where datname = current_database())"
+            ).fetchone()
         return 0 if row is None else int(row["n"])
 
     with doorbell.announcer() as first, doorbell.announcer() as second:

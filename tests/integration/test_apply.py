@@ -16,13 +16,14 @@ from worker.settings import Settings, WorkerSettings
 @pytest.fixture
 def settings(prefect_stand: Stand) -> Settings:
     api = prefect_stand.env()["PREFECT_API_URL"]
-    return Settings(api_url=api, worker=WorkerSettings(pool=prefect_stand.pool))
+    return Settings(PREFECT_API_URL=api, worker=WorkerSettings(pool=prefect_stand.pool))
 
 
 async def changed(settings: Settings, *pipelines: Pipeline, dry_run: bool = False) -> dict[str, str]:
     """What each kind of thing of these pipelines came to; the sweep's deployment belongs to all tests."""
-    with open_folder("headgate-prefect-") as home, temporary_settings(
-        {PREFECT_API_URL: settings.api_url, PREFECT_HOME: str(home)}
+    with (
+        open_folder("headgate-prefect-") as home,
+        temporary_settings({PREFECT_API_URL: settings.api_url, PREFECT_HOME: str(home)}),
     ):
         changes = await apply(settings, pipelines, dry_run=dry_run)
     return {change.kind: change.action for change in changes if change.name != "sweep/sweep"}
@@ -33,7 +34,9 @@ def ours(stand: Stand) -> Pipeline:
 
 
 def automation(stand: Stand, name: str) -> dict[str, object]:
-    (found,) = stand.api("POST", "/automations/filter", {"automations": {"name": {"any_": [f"headgate: {name}"]}}}).json()
+    (found,) = stand.api(
+        "POST", "/automations/filter", {"automations": {"name": {"any_": [f"headgate: {name}"]}}}
+    ).json()
     assert isinstance(found, dict)
     return found
 
@@ -116,8 +119,8 @@ async def test_what_was_deleted_is_made_again(prefect_stand: Stand, settings: Se
 
 
 async def test_a_server_that_is_away_is_said() -> None:
-    away = Settings(api_url="http://127.0.0.1:9/api")
-    with pytest.raises(PrefectUnavailable, match="at http://127.0.0.1:9/api does not answer"):
+    away = Settings(PREFECT_API_URL="http://127.0.0.1:9/api")
+    with pytest.raises(PrefectUnavailable, match=r"at http://127\.0\.0\.1:9/api does not answer"):
         await changed(away, pipeline())
     with pytest.raises(BadSettings, match="No Prefect server"):
         await apply(away.model_copy(update={"api_url": None}), [])

@@ -89,9 +89,7 @@ def test_a_lease_that_ran_out_is_for_the_next(ledger: Arrivals, claims: Claims, 
     assert (held.epoch, held.attempt) == (2, 2)
 
 
-def test_claims_shrink_to_the_one_that_kills_its_process(
-    ledger: Arrivals, claims: Claims, database: Database
-) -> None:
+def test_claims_shrink_to_the_one_that_kills_its_process(ledger: Arrivals, claims: Claims, database: Database) -> None:
     """Each attempt that ends without a word holds an eighth of the arrivals of the one before."""
     ledger.open([arrival() for _ in range(128)])
     wide = pipeline(max_arrivals=128, attempts=5)
@@ -166,7 +164,7 @@ def test_two_claimers_at_once_never_get_the_same_arrival(ledger: Arrivals, datab
     deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )  # one ledger, emptied for each example
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=12), st.integers(1, 6), st.integers(1, 60))
-def test_claims_within_any_limits_take_everything_once(
+def test_claims_within_any_limits_take_everything_once(  # noqa: PLR0913, PLR0917 - fixtures and what is drawn
     ledger: Arrivals, claims: Claims, database: Database, sizes: list[int], most: int, most_bytes: int
 ) -> None:
     with database.transaction() as connection:
@@ -190,7 +188,7 @@ def test_a_peek_shows_what_a_claim_would_take_and_takes_nothing(ledger: Arrivals
     assert [each.attempts for each in ledger.find()] == [0, 0]
 
 
-def test_a_lease_is_renewed_while_its_run_lives(ledger: Arrivals, database: Database, rings: Rings) -> None:
+def test_a_lease_is_renewed_while_its_run_lives(ledger: Arrivals, database: Database) -> None:
     """The lease is far shorter than the work; the thread keeps it, and stops with the run."""
     claims = Claims(database, lease=timedelta(seconds=0.6))
     ledger.open([arrival()])
@@ -236,9 +234,7 @@ def test_the_fence_lets_the_holder_in(ledger: Arrivals, claims: Claims, database
         assert committed == {each.arrival_id: 0 for each in held}
 
 
-def test_the_fence_keeps_out_whose_claim_went_to_another(
-    ledger: Arrivals, claims: Claims, database: Database
-) -> None:
+def test_the_fence_keeps_out_whose_claim_went_to_another(ledger: Arrivals, claims: Claims, database: Database) -> None:
     """Nothing of the slower run's transaction stays: not even what it wrote before it was fenced."""
     ledger.open([arrival()])
     (slow,) = claims.claim(ORDERS, holder="slow").arrivals
@@ -256,9 +252,7 @@ def test_the_fence_keeps_out_whose_lease_ran_out(ledger: Arrivals, claims: Claim
         pytest.fail("it was let in")
 
 
-def test_one_lost_arrival_fences_all_of_the_transaction(
-    ledger: Arrivals, claims: Claims, database: Database
-) -> None:
+def test_one_lost_arrival_fences_all_of_the_transaction(ledger: Arrivals, claims: Claims, database: Database) -> None:
     ledger.open([arrival(), arrival()])
     held = claims.claim(ORDERS, holder="run").arrivals
     claims.reject(held[0], Stage.PARSE, ArrivalRejected(Reason.EMPTY, "nothing in it"))
@@ -266,9 +260,7 @@ def test_one_lost_arrival_fences_all_of_the_transaction(
         pytest.fail("it was let in")
 
 
-def test_while_the_fence_holds_nobody_else_can_claim(
-    ledger: Arrivals, claims: Claims, database: Database
-) -> None:
+def test_while_the_fence_holds_nobody_else_can_claim(ledger: Arrivals, claims: Claims, database: Database) -> None:
     """From the fence to the commit even an expired lease cannot be taken over."""
     ledger.open([arrival()])
     (held,) = claims.claim(ORDERS, holder="run").arrivals
@@ -281,9 +273,7 @@ def test_while_the_fence_holds_nobody_else_can_claim(
     assert [each.state for each in ledger.find()] == [State.DONE]
 
 
-def test_a_commit_in_doubt_is_settled_by_asking_again(
-    ledger: Arrivals, claims: Claims, database: Database
-) -> None:
+def test_a_commit_in_doubt_is_settled_by_asking_again(ledger: Arrivals, claims: Claims, database: Database) -> None:
     """What our own epoch ended counts as committed to its end, so that nothing is written twice."""
     ledger.open([arrival()])
     (held,) = claims.claim(ORDERS, holder="run").arrivals

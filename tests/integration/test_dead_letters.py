@@ -26,9 +26,7 @@ def aside(database: Database, dead_letters: DeadLetters, *letters: DeadLetter) -
     return [each.dead_letter_id for each in reversed(dead_letters.find(Selection()))]
 
 
-def test_a_dead_letter_has_all_that_is_needed(
-    ledger: Arrivals, database: Database, dead_letters: DeadLetters
-) -> None:
+def test_a_dead_letter_has_all_that_is_needed(ledger: Arrivals, database: Database, dead_letters: DeadLetters) -> None:
     (opened,) = ledger.open([arrival(name="a.csv")])
     original = bytes(range(256)) + b'\\."\n\\N,\t'
     aside(database, dead_letters, letter(opened.arrival_id, 7, original=original))
@@ -75,9 +73,7 @@ def test_nothing_to_set_aside_is_no_error(database: Database, dead_letters: Dead
     assert aside(database, dead_letters) == []
 
 
-def test_find_narrows_by_all_that_is_given(
-    ledger: Arrivals, database: Database, dead_letters: DeadLetters
-) -> None:
+def test_find_narrows_by_all_that_is_given(ledger: Arrivals, database: Database, dead_letters: DeadLetters) -> None:
     one, other = (each.arrival_id for each in ledger.open([arrival(), arrival(pipeline="others")]))
     ids = aside(
         database,

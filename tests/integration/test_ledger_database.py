@@ -102,7 +102,7 @@ def test_a_url_that_is_none_is_a_wrong_setting_without_its_password(url: str) ->
 
 
 def test_a_connection_cut_in_a_transaction_is_transient_and_leaves_nothing(database: Database) -> None:
-    with pytest.raises(LedgerUnavailable), database.transaction() as connection:
+    with pytest.raises(LedgerUnavailable), database.transaction() as connection:  # noqa: PT012 - what comes before the error is the case
         connection.execute("create table public.half (id int)")
         with database.transaction() as other:
             other.execute("select pg_terminate_backend(%s)", (connection.info.backend_pid,))
@@ -113,7 +113,7 @@ def test_a_connection_cut_in_a_transaction_is_transient_and_leaves_nothing(datab
 
 
 def test_an_error_of_the_caller_rolls_back_and_stays_what_it_is(database: Database) -> None:
-    with pytest.raises(KeyError), database.transaction() as connection:
+    with pytest.raises(KeyError), database.transaction() as connection:  # noqa: PT012 - what comes before the error is the case
         connection.execute("create table public.half (id int)")
         raise KeyError
     with database.transaction() as connection:

@@ -141,9 +141,7 @@ def test_opened_at_the_same_time_the_same_identity_is_one_arrival(ledger: Arriva
 
 
 @pytest.mark.parametrize("end", [State.DONE, State.REJECTED, State.DUPLICATE])
-def test_no_way_leads_out_of_a_terminal_state(
-    ledger: Arrivals, claims: Claims, database: Database, end: State
-) -> None:
+def test_no_way_leads_out_of_a_terminal_state(ledger: Arrivals, claims: Claims, database: Database, end: State) -> None:
     """The database itself refuses it, whatever the code above does."""
     ledger.open([arrival(content=b"x")])
     if end is State.DONE:
@@ -155,7 +153,8 @@ def test_no_way_leads_out_of_a_terminal_state(
     for state in set(State) - {end}:
         with pytest.raises(psycopg.errors.CheckViolation, match="no way leads"), database.transaction() as connection:
             connection.execute(
-                "update headgate.arrival set state = %s, content_key = null where arrival_id = %s", (state.value, arrival_id)
+                "update headgate.arrival set state = %s, content_key = null where arrival_id = %s",
+                (state.value, arrival_id),
             )
     assert only(ledger, arrival_id).state is end
 

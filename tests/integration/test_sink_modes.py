@@ -16,6 +16,12 @@ from worker.pipeline import Mode, Table
 from worker.records.batch import ARRIVAL, ROW, Refusal, number_rows
 from worker.sinks.postgres import PostgresSink
 
+NAMES = (
+    "create table names (name text primary key);"
+    " insert into names select 'n' || i from generate_series(0, 40) as i;"
+    " alter table orders add constraint known foreign key (name) references names"
+)
+
 
 class Note(dy.Schema):
     """Without a key."""
@@ -80,7 +86,10 @@ def test_the_table_is_made_as_the_schema_says(database: Database) -> None:
         ("_row", "bigint", "NO"),
         ("at", "timestamp with time zone", "NO"),
     ]
-    keys = sql(database, "select pg_get_constraintdef(oid) from pg_constraint where conrelid = 'wide'::regclass and contype = 'p'")
+    keys = sql(
+        database,
+        "select pg_get_constraintdef(oid) from pg_constraint where conrelid = 'wide'::regclass and contype = 'p'",
+    )
     assert keys == [("PRIMARY KEY (b, a)",)]
 
 
@@ -95,7 +104,7 @@ def test_a_table_may_stand_in_another_schema(database: Database) -> None:
 def test_a_table_whose_transaction_was_rolled_back_is_made_again(database: Database) -> None:
     """The next try of the same run must not take the table for granted."""
     into, frame = sink(), orders(1, (1, "a", None))
-    with pytest.raises(KeyError), database.transaction() as connection:
+    with pytest.raises(KeyError), database.transaction() as connection:  # noqa: PT012 - what comes before the error is the case
         into.prepare(connection, frame)
         into.write(connection, frame)
         raise KeyError
@@ -142,7 +151,10 @@ def test_upsert_ends_the_same_in_whatever_order_runs_commit(database: Database, 
 @pytest.mark.parametrize("merging", [False, True])
 @pytest.mark.parametrize(("mode", "kept"), [("upsert", (1, "last", 3, 5, 3)), ("ignore", (1, "first", 1, 5, 1))])
 def test_a_key_repeated_in_a_batch_ends_as_the_mode_says(
-    database: Database, mode: Mode, kept: tuple[object, ...], merging: bool  # noqa: FBT001 - pytest's
+    database: Database,
+    mode: Mode,
+    kept: tuple[object, ...],
+    merging: bool,  # noqa: FBT001 - pytest's
 ) -> None:
     into = sink(mode)
     if merging:
@@ -182,16 +194,8 @@ def test_the_same_batch_again_changes_nothing(database: Database) -> None:
             "alter table orders add constraint one_name unique (name) deferrable initially deferred",
             "one_name",
         ),
-        (
-            "create table names (name text primary key); insert into names select 'n' || i from generate_series(0, 40) i;"
-            " alter table orders add constraint known foreign key (name) references names",
-            "known",
-        ),
-        (
-            "create table names (name text primary key); insert into names select 'n' || i from generate_series(0, 40) i;"
-            " alter table orders add constraint known foreign key (name) references names deferrable initially deferred",
-            "known",
-        ),
+        (NAMES, "known"),
+        (f"{NAMES} deferrable initially deferred", "known"),
     ],
     ids=["check", "too long", "unique", "deferred unique", "foreign key", "deferred foreign key"],
 )
@@ -290,7 +294,7 @@ def test_a_lock_that_does_not_come_is_worth_another_attempt(database: Database) 
     write(database, into, orders(1, (1, "a", 1)))
     with database.transaction() as other:
         other.execute("lock table public.orders")
-        with pytest.raises(SinkUnavailable, match="could not take the rows now"), database.transaction() as connection:
+        with pytest.raises(SinkUnavailable, match="could not take the rows now"), database.transaction() as connection:  # noqa: PT012 - what comes before the error is the case
             connection.execute("set local lock_timeout = '50ms'")
             into.write(connection, orders(2, (2, "b", 2)))
     assert write(database, into, orders(2, (2, "b", 2))) == []

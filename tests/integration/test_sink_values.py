@@ -20,7 +20,6 @@ from worker.sinks.postgres import PostgresSink, count_rows
 from worker.sinks.reference import read_reference
 
 
-
 class Loose(dy.Schema):
     """Without a key; what else the frame has is made nullable."""
 
@@ -126,9 +125,7 @@ def test_not_a_number_comes_back_as_such(database: Database) -> None:
 
 def test_columns_of_one_nested_type_do_not_get_in_each_others_way(database: Database) -> None:
     frame = pl.DataFrame({"a": [b"1"], "b": [b"2"], "c": [[1]], "d": [[2]], "e": [{"x": 1}], "f": [timedelta(1)]})
-    assert stored(database, frame) == [
-        {"a": b"1", "b": b"2", "c": [1], "d": [2], "e": {"x": 1}, "f": timedelta(1)}
-    ]
+    assert stored(database, frame) == [{"a": b"1", "b": b"2", "c": [1], "d": [2], "e": {"x": 1}, "f": timedelta(1)}]
 
 
 def test_column_names_are_quoted(database: Database) -> None:
@@ -153,7 +150,12 @@ def test_column_names_are_quoted(database: Database) -> None:
 def test_whatever_stands_in_a_row_comes_back(
     database: Database, rows: list[tuple[str | None, float | None, bytes | None, list[str] | None]]
 ) -> None:
-    schema = {"text": pl.String, "float": pl.Float64, "bytes": pl.Binary, "list": pl.List(pl.String)}
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
+        "text": pl.String,
+        "float": pl.Float64,
+        "bytes": pl.Binary,
+        "list": pl.List(pl.String),
+    }
     frame = pl.DataFrame(rows, schema=schema, orient="row")
     assert [tuple(row.values()) for row in stored(database, frame)] == rows
 
@@ -176,8 +178,10 @@ def test_a_reference_is_read_whole(database: Database) -> None:
 
 
 def test_a_reference_that_is_not_there_says_what_to_do(database: Database) -> None:
-    with pytest.raises(SinkRefused, match=r"Look-up table airlines: .*create it, or correct lookup") as caught:
-        with database.transaction() as connection:
-            read_reference(connection, "airlines")
+    with (
+        pytest.raises(SinkRefused, match=r"Look-up table airlines: .*create it, or correct lookup") as caught,
+        database.transaction() as connection,
+    ):
+        read_reference(connection, "airlines")
     assert isinstance(caught.value.__cause__, psycopg.errors.UndefinedTable)
     assert "\n" not in str(caught.value)

@@ -56,9 +56,7 @@ def test_rings_and_runs_together_are_never_more_than_the_pipeline_allows(
 
 
 @given(outstanding(), st.integers(1, 1000), st.integers(1, 8))
-def test_what_is_ready_is_always_in_somebodys_hands(
-    found: Outstanding, most_arrivals: int, parallelism: int
-) -> None:
+def test_what_is_ready_is_always_in_somebodys_hands(found: Outstanding, most_arrivals: int, parallelism: int) -> None:
     """Whoever has arrivals due has a ring, a run, or gets one now."""
     answer = owed(found, most_arrivals=most_arrivals, parallelism=parallelism)
     if found.claimable:

@@ -137,9 +137,9 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_missing_is_said_with_what_to_do() -> None:
-    with pytest.raises(BadSettings, match="headgate up.*HEADGATE_DATABASE_URL"):
+    with pytest.raises(BadSettings, match=r"headgate up.*HEADGATE_DATABASE_URL"):
         Settings.load().require_database()
-    with pytest.raises(BadSettings, match="headgate up.*PREFECT_API_URL"):
+    with pytest.raises(BadSettings, match=r"headgate up.*PREFECT_API_URL"):
         Settings.load().require_api()
 
 

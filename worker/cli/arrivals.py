@@ -1,5 +1,6 @@
 """`headgate arrivals`: what arrived, and what became of it."""
 
+import re
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -37,7 +38,8 @@ def list_(  # noqa: PLR0913 - one option a filter
 
     """
     since = None if since_minutes is None else timedelta(minutes=since_minutes)
-    like = None if name is None else f"%{name}%"
+    # What LIKE would read as a wildcard stands for itself.
+    like = None if name is None else "%" + re.sub(r"([%_\\])", r"\\\1", name) + "%"
     with open_app(common.settings()) as opened:
         found = opened.arrivals.find(pipeline=pipeline, state=state, name=like, since=since, limit=limit)
     print_json([asdict(each) for each in found]) if json else print_table([_short(each) for each in found])

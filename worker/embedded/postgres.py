@@ -101,6 +101,8 @@ class EmbeddedPostgres:
                 owner = sql.Identifier(OWNER)
                 if not connection.execute("select from pg_roles where rolname = %s", [OWNER]).rowcount:
                     connection.execute(sql.SQL("create role {} login password {}").format(owner, self._password))
+                    # Else the ledger's schema, which has its name, would be where tables made by hand are put.
+                    connection.execute(sql.SQL("alter role {} set search_path to public").format(owner))
                 for name in DATABASES:
                     if not connection.execute("select from pg_database where datname = %s", [name]).rowcount:
                         connection.execute(sql.SQL("create database {} owner {}").format(sql.Identifier(name), owner))

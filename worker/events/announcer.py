@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import structlog
 
-from worker.errors import LedgerUnavailable, PrefectUnavailable
+from worker.errors import LedgerUnavailable, NotFound, PrefectUnavailable
 from worker.events import catalog
 from worker.events.publisher import Publisher
 from worker.ledger import Database, Rings
@@ -194,6 +194,10 @@ class Announcer:
         except PrefectUnavailable:
             self._rings.unring(ring_id)
             raise
+        except NotFound as error:
+            # It stays on the ladder, and the other pipelines get their turn.
+            log.error(str(error), action="announce", pipeline=pipeline.name)  # noqa: TRY400 - the text says it all
+            return
         level = log.info if rung == 0 else log.warning
         level("rang", action="announce", pipeline=pipeline.name, rung=rung, direct=direct, due=claimable)
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import httpx
 import structlog
 
-from worker.errors import PrefectUnavailable
+from worker.errors import NotFound, PrefectUnavailable
 from worker.events.catalog import Event
 
 log = structlog.get_logger()
@@ -29,9 +29,7 @@ class Publisher:
     """
 
     def __init__(self, api: str, *, auth: str | None = None, timeout: float = 10) -> None:
-        self._client = httpx.Client(
-            base_url=api, timeout=timeout, auth=httpx.BasicAuth(*auth.split(":", 1)) if auth else None
-        )
+        self._client = httpx.Client(base_url=api, timeout=timeout, auth=_basic(auth))
 
     def __enter__(self) -> Self:
         """Nothing is opened before it is needed."""
@@ -72,12 +70,15 @@ class Publisher:
             idempotency_key: at most one run comes of it.
 
         Raises:
-            PrefectUnavailable: the server does not answer, or there is no such deployment.
+            NotFound: there is no such deployment.
+            PrefectUnavailable: the server does not answer.
 
         """
         found = self._request("GET", f"/deployments/name/{deployment}")
+        if found.status_code == httpx.codes.NOT_FOUND:
+            raise NotFound(f"There is no deployment {deployment} on the Prefect server; run `headgate apply`.")
         if found.is_error:
-            raise PrefectUnavailable(f"Deployment {deployment}: {found.status_code}; run `headgate apply` to make it.")
+            raise PrefectUnavailable(f"The Prefect server answered {found.status_code} to a look for {deployment}.")
         body = {"parameters": parameters, "idempotency_key": idempotency_key, "state": {"type": "SCHEDULED"}}
         made = self._request("POST", f"/deployments/{found.json()['id']}/create_flow_run", body)
         if made.is_error:
@@ -111,3 +112,10 @@ class Publisher:
             raise PrefectUnavailable(
                 f"The Prefect server at {self._client.base_url} does not answer: {error}"
             ) from error
+
+
+def _basic(auth: str | None) -> httpx.BasicAuth | None:
+    if auth is None:
+        return None
+    user, _, password = auth.partition(":")
+    return httpx.BasicAuth(user, password)

@@ -16,6 +16,8 @@ from worker.sinks.columns import copy_text, postgres_type
 
 Connection = psycopg.Connection[DictRow]
 
+AT_A_TIME = 10_000  # rows: PostgreSQL reads these while we write the next into text
+
 ORIGIN = (ARRIVAL, ROW)  # which record of which arrival: the row's origin
 
 # What speaks against single records, whoever sends them again: data exceptions, constraints, values too long to index.
@@ -149,16 +151,22 @@ class PostgresSink:
         return []
 
     def _add(self, connection: Connection, frame: pl.DataFrame) -> None:
-        self._copy(connection, self._table, frame if self._mode == "append" else self._one_a_key(frame))
+        self._copy(connection, self._table, self._in_order(frame))
 
-    def _one_a_key(self, frame: pl.DataFrame) -> pl.DataFrame:
-        keep: Literal["first", "last"] = "last" if self._mode == "upsert" else "first"
-        return frame.unique(subset=list(self._key), keep=keep, maintain_order=True)
+    def _in_order(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Leave one record a key, where one replaces another, and sort by key: it is how the index wants them."""
+        if not self._key:
+            return frame
+        if self._mode != "append":
+            keep: Literal["first", "last"] = "last" if self._mode == "upsert" else "first"
+            frame = frame.unique(subset=list(self._key), keep=keep, maintain_order=True)
+        return frame.sort(self._key)
 
     def _copy(self, connection: Connection, table: sql.Composable, frame: pl.DataFrame) -> None:
         statement = sql.SQL("copy {} ({}) from stdin (format csv)").format(table, _names(frame.columns))
         with connection.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.write(copy_text(frame))
+            for part in frame.iter_slices(AT_A_TIME):
+                copy.write(copy_text(part))
 
     def _merge(self, connection: Connection, frame: pl.DataFrame) -> None:
         batch = sql.Identifier("pg_temp", "headgate_batch")
@@ -168,7 +176,7 @@ class PostgresSink:
                 columns, self._table
             )
         )
-        self._copy(connection, batch, self._one_a_key(frame))
+        self._copy(connection, batch, self._in_order(frame))
         connection.execute(
             sql.SQL("insert into {} as there ({}) select {} from {} on conflict ({}) {}").format(
                 self._table, columns, columns, batch, _names(self._key), self._on_conflict(frame.columns)
