@@ -49,7 +49,9 @@ async def apply(settings: Settings, pipelines: Sequence[Pipeline], *, dry_run: b
             change, _ = await _deployment(client, of_sweep(), settings, dry_run=dry_run)
             changes.append(change)
     except httpx.HTTPError as error:
-        raise PrefectUnavailable(f"The Prefect server at {settings.api_url} does not answer: {error}") from error
+        raise PrefectUnavailable(
+            f"The Prefect server at {settings.api_url} does not answer ({error}); start it, or correct PREFECT_API_URL."
+        ) from error
     for change in changes:
         if change.action != "unchanged":
             log.info(

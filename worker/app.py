@@ -83,6 +83,17 @@ def open_app(settings: Settings) -> Iterator[App]:
         )
 
 
+def publisher(settings: Settings) -> Publisher:
+    """Compose the way to the Prefect server.
+
+    Raises:
+        BadSettings: there is none to go to.
+
+    """
+    auth = settings.api_auth.get_secret_value() if settings.api_auth else None
+    return Publisher(settings.require_api(), auth=auth)
+
+
 @contextmanager
 def open_announcer(app: App) -> Iterator[Announcer]:
     """Compose the announcer.
@@ -92,14 +103,13 @@ def open_announcer(app: App) -> Iterator[Announcer]:
 
     """
     settings = app.settings
-    auth = settings.api_auth.get_secret_value() if settings.api_auth else None
-    with Publisher(settings.require_api(), auth=auth) as publisher:
+    with publisher(settings) as opened:
         yield Announcer(
             pipelines=app.pipelines,
             deployment=INGEST,
             database=app.database,
             rings=app.rings,
-            publisher=publisher,
+            publisher=opened,
             ladder=Ladder(answer_within=settings.events.answer_within, again=settings.events.again),
         )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from worker.app import App, load_apply, open_app
+from worker.app import App, load_apply, open_app, publisher
 from worker.errors import HeadgateError
 from worker.ledger.summary import summaries
 from worker.pipeline import Pipeline, load_pipelines
@@ -89,6 +89,8 @@ def _waiting(app: App) -> Answer:
 
 
 def _server(settings: Settings) -> Answer:
+    with publisher(settings) as server:
+        server.check()
     version = _get(settings, "/admin/version").json()
     if version != PREFECT_VERSION:
         return Verdict.WARNING, f"it is {version}; Headgate is made for {PREFECT_VERSION}"

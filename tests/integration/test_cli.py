@@ -136,6 +136,10 @@ def test_errors_are_one_line_and_exit_code_two(stocked: Stand) -> None:
     nothing = {"HEADGATE_DATABASE_URL": "orders", "PREFECT_API_URL": "http://127.0.0.1:9/api"}
     assert "HEADGATE_DATABASE_URL" in complaint(stocked, "status", env=nothing)
     assert "127.0.0.1:9" in complaint(stocked, "apply", env=nothing)
+    for command in ("work", "apply"):
+        server_away = complaint(stocked, command, env={"PREFECT_API_URL": "http://127.0.0.1:9/api"})
+        assert "start it, or correct PREFECT_API_URL" in server_away
+    assert "/proc/nowhere" in complaint(stocked, "up", env={"HEADGATE_HOME": "/proc/nowhere"})
 
 
 @pytest.mark.parametrize(

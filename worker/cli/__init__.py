@@ -39,6 +39,13 @@ def main() -> None:
         # Whoever read has had enough: `| head`. Python would complain once more when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise  # no file that a person could mend: a fault of ours
+        sys.stderr.write(
+            f"headgate: {error.filename}: {error.strerror}; see to it that we may use it, or name another.\n"
+        )
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(result if isinstance(result, int) else 0)

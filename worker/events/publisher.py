@@ -39,6 +39,17 @@ class Publisher:
         """Close the connections."""
         self._client.close()
 
+    def check(self) -> None:
+        """See to it that the server is there.
+
+        Raises:
+            PrefectUnavailable: it does not answer.
+
+        """
+        response = self._request("GET", "/health")
+        if response.is_error:
+            raise PrefectUnavailable(f"The Prefect server answered {response.status_code} when asked how it is.")
+
     def publish(self, events: Sequence[Event]) -> None:
         """Post events; an event that the server refuses is logged and left out, the others go.
 
@@ -110,7 +121,8 @@ class Publisher:
             return self._client.request(method, path, json=body)
         except httpx.HTTPError as error:
             raise PrefectUnavailable(
-                f"The Prefect server at {self._client.base_url} does not answer: {error}"
+                f"The Prefect server at {self._client.base_url} does not answer ({error}); "
+                "start it, or correct PREFECT_API_URL."
             ) from error
 
 

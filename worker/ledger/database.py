@@ -82,7 +82,7 @@ class Database:
             with self._pool.connection() as connection, connection.transaction():
                 yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-            raise LedgerUnavailable(f"PostgreSQL at {self._address} does not answer: {_first_line(error)}") from error
+            raise LedgerUnavailable(self._away(error)) from error
 
     @contextmanager
     def listening(self, channel: LiteralString) -> Iterator[Connection]:
@@ -99,7 +99,12 @@ class Database:
                 connection.execute(f"listen {channel}")
                 yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise LedgerUnavailable(f"PostgreSQL at {self._address} does not answer: {_first_line(error)}") from error
+            raise LedgerUnavailable(self._away(error)) from error
+
+    def _away(self, error: Exception) -> str:
+        """Say that the database is away, why, and what to do."""
+        what = f"PostgreSQL at {self._address} does not answer"
+        return f"{what} ({_first_line(error)}); start it, or correct HEADGATE_DATABASE_URL."
 
     def migrate(self) -> list[str]:
         """Bring the ledger's tables up to date; safe to call from many processes at once.

@@ -94,7 +94,10 @@ def _beside(url: str, database: str) -> str:
             f"run `create database {database}` as its owner, or set PREFECT_API_URL to a server of yours."
         ) from error
     except psycopg.OperationalError as error:
-        raise LedgerUnavailable(f"PostgreSQL at {parts.hostname}:{parts.port or 5432} does not answer.") from error
+        where = f"{parts.hostname}:{parts.port or 5432}"
+        raise LedgerUnavailable(
+            f"PostgreSQL at {where} does not answer; start it, or correct HEADGATE_DATABASE_URL."
+        ) from error
     return urlunsplit((parts.scheme, parts.netloc, f"/{database}", "", ""))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from worker.app import open_app
+from worker.app import open_app, publisher
 from worker.errors import LedgerUnavailable
 from worker.settings import Settings
 
@@ -21,9 +21,11 @@ def work(settings: Settings) -> bool:
     Raises:
         BadSettings: there is no database or no Prefect server to go to.
         BadPipeline: the pipelines cannot be loaded.
+        PrefectUnavailable: the server does not answer at the start; later it is waited for.
 
     """
-    settings.require_api()
+    with publisher(settings) as server:
+        server.check()
     with open_app(settings) as app:
         try:
             app.database.migrate()
