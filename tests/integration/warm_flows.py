@@ -3,7 +3,6 @@
 import asyncio
 import os
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,7 @@ def logs(trail: str = "") -> None:
     leave(trail, "done")
 
 
-@flow(retries=1, retry_delay_seconds=0.1)
+@flow(retries=1, retry_delay_seconds=1)
 async def fails_once(trail: str) -> None:
     leave(trail, "begun")
     if len(Path(trail).read_text(encoding="ascii").splitlines()) == 1:
@@ -128,6 +127,3 @@ HELD: list[bytes] = []
 def eats(megabytes: int, trail: str) -> None:
     HELD.append(os.urandom(megabytes * 1024**2))
     leave(trail, "done")
-
-
-EVERY = timedelta(seconds=1)

@@ -59,7 +59,6 @@ async def drain(worker: ClaimingWorker, *, grace: timedelta) -> bool:
         Whether all came to their end.
 
     """
-    worker.draining = True
     if await _within(grace.total_seconds(), worker.drained()):
         return True
     left = worker.attempts.in_hand
@@ -82,10 +81,10 @@ async def _take(worker: ClaimingWorker, pause: float) -> None:
         await asyncio.wait_for(worker.room.wait(), pause)
     woken = worker.room.is_set()
     worker.room.clear()
-    taken = await worker.get_and_submit_flow_runs()
+    taken = await worker.take()
     for wait in LOOK_AGAIN_AFTER if woken and not taken else ():
         await asyncio.sleep(wait)
-        if await worker.get_and_submit_flow_runs():
+        if await worker.take():
             break
 
 

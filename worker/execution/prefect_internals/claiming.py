@@ -2,6 +2,7 @@
 
 import asyncio
 from abc import abstractmethod
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -19,7 +20,10 @@ class ClaimingWorker(ProcessWorker):
     type = "headgate-claiming"  # Prefect registers each class; this one must not take the place of its base
     attempts: Attempts
     room: asyncio.Event  # set when there may be a run to take
-    draining = False
+
+    def __init__(self, work_pool_name: str, *args: Any, **options: Any) -> None:
+        super().__init__(work_pool_name, *args, **options)
+        self._claims: dict[UUID, asyncio.Event] = {}
 
     @property
     def pool_name(self) -> str:
@@ -57,27 +61,36 @@ class ClaimingWorker(ProcessWorker):
         """Heartbeat, and what the server says of the pool."""
         await self._sync_and_initialize()
 
+    async def take(self) -> bool:
+        """Take the runs that are ready, up to our limit; whether there were any.
+
+        The server counts runs against the limits of pool and queue from Pending on: so none is asked for while another
+        is on its way there.
+        """
+        taken = await self.get_and_submit_flow_runs()
+        await asyncio.gather(*(self._claimed(run.id).wait() for run in taken))
+        return bool(taken)
+
+    def _claimed(self, flow_run_id: UUID) -> asyncio.Event:
+        return self._claims.setdefault(flow_run_id, asyncio.Event())
+
     async def _submit_run(self, flow_run: FlowRun) -> None:
+        claimed = self._claimed(flow_run.id)
         try:
             if not await self.is_warm(flow_run):
-                await super()._submit_run(flow_run)
+                claimed.set()
+                await super()._submit_run(flow_run)  # returns when the run has begun; it gives its place back itself
                 return
-        except Exception as error:  # noqa: BLE001 - an error here would end the worker with all its runs
-            log.warning("a run was not started", action="work", flow_run_id=str(flow_run.id), error=str(error))
-            self._over(flow_run)
-            return
-        try:
-            if not self.draining and await self._propose_pending_state(flow_run):
+            if await self._propose_pending_state(flow_run):
+                claimed.set()
                 await self.execute(flow_run)
-        except Exception:
+        except Exception:  # an error here would end the worker with all its runs
             log.exception("a run was given up", action="work", flow_run_id=str(flow_run.id))
         finally:
-            self._over(flow_run)
-
-    def _over(self, flow_run: FlowRun) -> None:
+            claimed.set()
+            self._claims.pop(flow_run.id, None)
         self._submitting_flow_run_ids.discard(flow_run.id)
         self._release_limit_slot(flow_run.id)
-        self.room.set()
 
     def _release_limit_slot(self, flow_run_id: UUID) -> None:
         super()._release_limit_slot(flow_run_id)

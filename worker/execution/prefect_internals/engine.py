@@ -3,13 +3,13 @@
 import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Generator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from types import GeneratorType
 from typing import Any, cast
 from uuid import UUID
 
 from prefect import Flow, flow_engine
-from prefect._flow_run_suspension import mark_flow_run_suspension_requested
+from prefect._flow_run_suspension import FlowRunSuspensionRequest, mark_flow_run_suspension_requested
 from prefect._internal import control_listener
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import run_flow
@@ -20,8 +20,17 @@ def become_child() -> None:
     """Tell Prefect's engine that this process has a worker that sees to cancelling, suspending and crashes."""
     os.environ["PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS"] = "false"
     # It would start a thread, a loop, a client and a websocket for each run and wait for them: 165 ms.
-    flow_engine.observe_flow_run_suspension = lambda *_, **__: nullcontext()  # type: ignore[attr-defined]
+    flow_engine.observe_flow_run_suspension = _observe_nothing  # type: ignore[attr-defined]
     flow_engine._send_heartbeats = _send_heartbeats  # noqa: SLF001 - what this module is for
+
+
+@contextmanager
+def _observe_nothing(
+    flow_run_id: UUID,  # noqa: ARG001 - Prefect's signature
+    suspension_request: FlowRunSuspensionRequest,  # noqa: ARG001 - Prefect's signature
+    polling_interval: float = 10,  # noqa: ARG001 - Prefect's signature
+) -> Generator[None, None, None]:
+    yield
 
 
 @contextmanager
