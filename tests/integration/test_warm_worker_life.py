@@ -29,7 +29,7 @@ def ended(worker: "subprocess.Popen[bytes]", within: float = 60) -> int:
 def test_asked_to_stop_it_ends_what_is_short_and_hands_back_what_is_long(warm: WarmStand) -> None:
     worker = warm.start("--limit", "3", env={"HEADGATE_WORKER_GRACE_SECONDS": "3"})
     short = warm.run(warm.deploy("a_sleeps"), seconds=1.5)
-    longs = [warm.run(warm.deploy(flow), seconds=20) for flow in ("sleeps", "a_sleeps")]
+    longs = [warm.run(warm.deploy(flow), seconds=9) for flow in ("sleeps", "a_sleeps")]
     for run in (short, *longs):
         warm.wait(run, "Running")
     worker.send_signal(signal.SIGTERM)
@@ -80,19 +80,19 @@ def test_two_workers_on_a_pool_execute_each_run_once(warm: WarmStand) -> None:
 
 def test_a_process_is_replaced_after_a_cancel_and_after_so_many_runs(warm: WarmStand) -> None:
     warm.start("--limit", "1", env={"HEADGATE_WORKER_PROCESS_RUNS": "3"})
-    deployment = warm.deploy("a_sleeps")
+    deployment = warm.deploy("steps")  # it has no hooks: those are run in the processes too
 
-    def pids(*seconds: float) -> list[int]:
+    def pids(*counts: int) -> list[int]:
         warm.trail.unlink(missing_ok=True)
-        for each in seconds:
-            run = warm.run(deployment, seconds=each, trail=str(warm.trail))
-            if each:
+        for count in counts:
+            run = warm.run(deployment, count=count, trail=str(warm.trail))
+            if count:
                 wait_until(lambda: warm.lines()[-1:] == ["begun"])
                 warm.cancel(run)
             warm.wait(run)
         return [int(line.split()[1]) for line in warm.trail.read_text().splitlines() if line.startswith("begun")]
 
-    first, second = pids(30, 0)
+    first, second = pids(300, 0)
     assert first != second
     third, fourth, fifth = pids(0, 0, 0)
     assert second == third == fourth != fifth

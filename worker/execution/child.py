@@ -13,6 +13,7 @@ import site
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -32,6 +33,7 @@ from worker.execution.prefect_internals import engine
 
 TERMINATED = 128 + signal.SIGTERM
 FAILED = 1
+NEVER = 0  # the time at which no file was changed
 INSTALLED = tuple({*site.getsitepackages(), *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))})
 
 
@@ -46,12 +48,12 @@ def main(connection: Connection, modules: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the worker drains us
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.dont_write_bytecode = True  # by size and whole seconds, a file saved twice in one second counts as unchanged
-    shared = frozenset(sys.modules)
+    began, shared = time.time_ns(), frozenset(sys.modules)
     engine.become_child()
     for name in modules:
         with suppress(Exception):
             import_module(name)
-    Child(connection, shared).serve()
+    Child(connection, shared, began).serve()
 
 
 class Child:
@@ -60,10 +62,11 @@ class Child:
     Args:
         connection: to the worker.
         shared: the modules that came with the fork; others are this process's own.
+        began: when it was forked, in nanoseconds.
 
     """
 
-    def __init__(self, connection: Connection, shared: frozenset[str]) -> None:
+    def __init__(self, connection: Connection, shared: frozenset[str], began: int) -> None:
         self._connection = connection
         self._shared = shared
         self._inbox: queue.SimpleQueue[Order] = queue.SimpleQueue()
@@ -73,6 +76,8 @@ class Child:
         self._context = contextvars.copy_context()
         self._task: asyncio.Task[object] | None = None
         self._stopping = False
+        self._found: dict[str, int] = {}
+        self._looked = began
 
     def serve(self) -> None:
         """Take orders until told to leave."""
@@ -188,13 +193,15 @@ class Child:
 
     def _sources(self) -> dict[str, int]:
         """The files of this process's own modules that are not installed: somebody may be working on them."""
-        found = {}
+        since, self._looked = self._looked, time.time_ns()
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
-            if name not in self._shared and file and not file.startswith(INSTALLED):
+            if name not in self._shared and file and file not in self._found and not file.startswith(INSTALLED):
                 with suppress(OSError):
-                    found[file] = Path(file).stat().st_mtime_ns
-        return found
+                    changed = Path(file).stat().st_mtime_ns
+                    # Imported since the last look, so what was saved since then is perhaps not what was imported.
+                    self._found[file] = changed if changed < since else NEVER
+        return dict(self._found)
 
 
 def _memory() -> int:

@@ -16,7 +16,7 @@ import structlog
 
 from worker.execution import child
 from worker.execution.attempt import Attempt
-from worker.execution.orders import Leave, Order, Over, Stop
+from worker.execution.orders import Leave, Order, Over, Run, Stop
 
 LEAVE_WITHIN = 15.0  # seconds to write logs and events; with the server away, they would try for minutes
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds before a process that died at its start is tried again
@@ -50,6 +50,7 @@ class Warm:
 
     def begin(self, order: Order) -> Attempt:
         """Order something; the attempt tells when it is over."""
+        self.runs += isinstance(order, Run)
         self.attempt = Attempt(pid=self.pid, ask=lambda: self.send(Stop()))
         self.send(order)
         return self.attempt
@@ -123,7 +124,6 @@ class Pool:
 
     def release(self, warm: Warm) -> None:
         """Give it back; it is replaced if it has done enough."""
-        warm.runs += 1
         if warm.leaving or warm.gone.is_set():
             return
         if warm.runs >= self._most_runs or warm.memory > self._most_memory or self._closed:
