@@ -33,9 +33,6 @@ class WarmStand:
         response = self.stand.api(method, path, body or None)
         return response.json() if response.content else None
 
-    def show(self) -> str:
-        return "".join(p.read_text() for p in self.stand.folder.glob("worker-*.log"))
-
     def start(self, *options: str, env: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
         """Start a worker, and wait until it is up."""
         log = self.stand.folder / f"worker-{uuid4().hex[:6]}.log"
