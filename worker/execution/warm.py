@@ -4,13 +4,14 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from typing import Any, Self
 from uuid import UUID
 
 import httpx
 import structlog
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 
@@ -26,7 +27,7 @@ from worker.execution.stream import CANCELLING, SUSPENDED, listen
 from worker.settings import WorkerSettings
 
 DEPLOYMENT_HOLDS = 5.0  # seconds that what was read of a deployment is used again
-LOOK_AT_RUNS = 10.0  # seconds between two looks at the runs in hand, in case a Cancel was not heard
+LOOK_AT_RUNS = 2.0  # seconds between two looks at the runs in hand, in case a Cancel was not heard
 
 log = structlog.get_logger()
 
@@ -164,22 +165,26 @@ class WarmWorker(ClaimingWorker):
             self._in_background(self._see_to(flow_run_id))
 
     async def _look_at_runs(self) -> None:
+        """Look whether something was asked for a run that was not heard."""
         while True:
             await asyncio.sleep(LOOK_AT_RUNS)
-            for flow_run_id in self.attempts.in_hand:
-                await self._see_to(flow_run_id)
+            if ids := self.attempts.in_hand:
+                wanted = FlowRunFilter(id=FlowRunFilterId(any_=list(ids)))
+                with suppress(httpx.HTTPError):  # the next look is soon
+                    for flow_run in await self.client.read_flow_runs(flow_run_filter=wanted):
+                        self._do_as_asked(flow_run)
 
     async def _see_to(self, flow_run_id: UUID) -> None:
-        """Do what was asked for a run in hand on the server."""
-        try:
-            flow_run = await self.client.read_flow_run(flow_run_id)
-            state = flow_run.state
-            if state is not None and state.is_cancelling():
-                await self.attempts.cancel(flow_run_id)
-            elif state is not None and state.is_paused() and flow_run_id in self._held:
-                self._held[flow_run_id].send(Suspend(str(flow_run_id), state.model_dump_json()))
-        except httpx.HTTPError as error:
-            log.warning("a run could not be looked at", action="work", flow_run_id=str(flow_run_id), error=str(error))
+        with suppress(httpx.HTTPError):  # the next look at all runs is soon
+            self._do_as_asked(await self.client.read_flow_run(flow_run_id))
+
+    def _do_as_asked(self, flow_run: FlowRun) -> None:
+        """Cancel or suspend a run in hand whose state on the server says so."""
+        state = flow_run.state
+        if state is not None and state.is_cancelling():
+            self._in_background(self.attempts.cancel(flow_run.id))
+        elif state is not None and state.is_paused() and state.name == SUSPENDED and flow_run.id in self._held:
+            self._held[flow_run.id].send(Suspend(str(flow_run.id), state.model_dump_json()))
 
     def _in_background(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
