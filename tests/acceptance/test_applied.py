@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from harness import Stand
+from harness import Stand, wait_until
 
 PIPELINES = """
 import dataframely as dy
@@ -59,3 +59,12 @@ def test_applied_twice_nothing_changes_and_an_edit_keeps_what_is_there(prefect_s
     stand.run("sweep")
     assert automation(stand, "removed")["actions"] == gone["actions"]
     assert automation(stand, "switched-off")["enabled"] is False
+
+
+def test_the_server_schedules_the_sweep_by_itself(prefect_stand: Stand) -> None:
+    """Nobody asks for these runs: without the server's scheduler there would be none, and no error would tell."""
+    stand = prefect_stand
+    stand.declare(PIPELINES.format(folder="name", names=("swept",)))
+    apply(stand)
+    asked = {"deployments": {"name": {"any_": ["sweep"]}}, "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+    wait_until(lambda: stand.api("POST", "/flow_runs/count", asked).json() > 0, within=120, every=1)

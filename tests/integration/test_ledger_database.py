@@ -64,7 +64,7 @@ def test_a_database_that_is_away_is_said_in_one_line_without_the_password(url: s
     with Database(url, wait=1) as database, pytest.raises(LedgerUnavailable) as caught:
         database.migrate()
     text = str(caught.value)
-    assert text.startswith("PostgreSQL at 127.0.0.1:9/orders does not answer: ")
+    assert text.startswith("PostgreSQL at 127.0.0.1:9/orders does not answer (")
     assert "\n" not in text
     assert SECRET not in text
     assert caught.value.__cause__ is not None
