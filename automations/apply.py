@@ -12,12 +12,12 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.exceptions import ObjectNotFound
-from prefect.workers.process import ProcessWorker
 
-from automations.deployments import COMMAND, DeploymentSpec, of_pipeline, of_sweep
+from automations.deployments import DeploymentSpec, of_pipeline, of_sweep
 from automations.triggers import automation
 from worker.app import Change
 from worker.errors import PrefectUnavailable
+from worker.execution.worker import HeadgateWorker
 from worker.pipeline import Pipeline
 from worker.settings import Settings
 
@@ -61,13 +61,22 @@ async def apply(settings: Settings, pipelines: Sequence[Pipeline], *, dry_run: b
 
 
 async def _work_pool(client: PrefectClient, name: str, *, dry_run: bool) -> Change:
+    kind = HeadgateWorker.type
     try:
-        await client.read_work_pool(name)
+        found = await client.read_work_pool(name)
     except ObjectNotFound:
         if not dry_run:
-            template = ProcessWorker.get_default_base_job_template()
-            await client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
+            template = HeadgateWorker.get_default_base_job_template()
+            await client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template))
         return Change("work pool", name, "created")
+    if found.type != kind:
+        log.warning(
+            "the work pool keeps its type, which Prefect cannot change; runs are executed all the same",
+            action="apply",
+            name=name,
+            type=found.type,
+            wanted=kind,
+        )
     return Change("work pool", name, "unchanged")
 
 
@@ -99,7 +108,7 @@ def _wanted(spec: DeploymentSpec, settings: Settings) -> dict[str, Any]:
         "parameter_openapi_schema": spec.schema,
         "tags": sorted(spec.tags),
         "work_pool_name": settings.worker.pool,
-        "job_variables": {"command": COMMAND},
+        "job_variables": {},
         "every": spec.every,
     }
 

@@ -15,10 +15,6 @@ from worker.pipeline import Pipeline
 
 SWEEP_EVERY = timedelta(minutes=5)
 
-# Without a command of its own, a process worker starts a second Python for each run, which looks for a workspace to
-# set up; ours is installed. Measured: 3 s of a run's start, and one more by `worker.flows.engine`.
-COMMAND = "python -m worker.flows.engine"
-
 
 @dataclass(frozen=True, slots=True)
 class DeploymentSpec:

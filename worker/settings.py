@@ -92,8 +92,10 @@ class WorkerSettings(BaseSettings):
 
     pool: str = Field("headgate", min_length=1, description="The Prefect work pool of our deployments.")
     limit: PositiveInt = Field(2, description="How many runs one worker executes at the same time.")
-    query_seconds: float = Field(0.5, ge=0.05, description="Pause between two looks for scheduled runs.")
+    query_seconds: float = Field(2, ge=0.05, description="Pause between two looks for runs that no event told of.")
     grace_seconds: float = Field(60, ge=0, description="How long runs may go on after a request to stop.")
+    process_runs: PositiveInt = Field(500, description="A warm process is replaced after so many runs.")
+    process_memory_mb: PositiveInt = Field(1024, description="A warm process that holds more after a run is replaced.")
 
 
 class Settings(BaseSettings):

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import httpx
 import polars as pl
 import psutil
 import psycopg
@@ -49,6 +50,7 @@ class Bench:
         wait_until((self.home / "endpoints.json").exists, within=120)
         endpoints = json.loads((self.home / "endpoints.json").read_text(encoding="utf-8"))
         self.database_url: str = endpoints["database_url"]
+        self.api_url: str = endpoints["api_url"]
         self.connection = psycopg.connect(self.database_url, autocommit=True)
         wait_until(self._worker_is_up, within=120)
 
@@ -118,13 +120,30 @@ class Bench:
 def one_at_a_time(bench: Bench) -> dict[str, float]:
     """Drop -> rows committed, for 12 files, each when the one before is done."""
     taken = []
+    first = datetime.now(UTC)
     for file in bench.write(12, 100, "single"):
         before = bench.done("flights")
         began = bench.drop("flights", [file])
         bench.wait("flights", before + 1)
         taken.append(time.monotonic() - began)
         time.sleep(1)  # let the run leave: the next drop is to find everything idle
-    return {"drop_p50_s": statistics.median(taken), "drop_max_s": max(taken)}
+    return {"drop_p50_s": statistics.median(taken), "drop_max_s": max(taken), **from_event_to_run(bench, first)}
+
+
+def from_event_to_run(bench: Bench, since: datetime) -> dict[str, float]:
+    """From the event of each ring since then to its run's states Running and Completed, in Prefect's own times."""
+    time.sleep(2)  # the last run leaves
+    rings = "select rung_at, answered_by from headgate.ring where rung_at > %s and answered_by is not null"
+    running, completed = [], []
+    for rung_at, run in bench.connection.execute(rings, (since,)):
+        found = httpx.get(f"{bench.api_url}/flow_runs/{run}", timeout=30).json()
+        running.append((datetime.fromisoformat(found["start_time"]) - rung_at).total_seconds())
+        completed.append((datetime.fromisoformat(found["end_time"]) - rung_at).total_seconds())
+    return {
+        "event_running_p50_s": statistics.median(running),
+        "event_running_max_s": max(running),
+        "event_completed_p50_s": statistics.median(completed),
+    }
 
 
 def burst(bench: Bench, count: int) -> dict[str, float]:
@@ -173,7 +192,7 @@ def peak_of_runs(bench: Bench) -> Iterator[Callable[[], float]]:
         while not over.wait(0.05):
             for process in bench.processes():
                 try:
-                    if "worker.flows.engine" in process.cmdline():
+                    if "forkserver" in " ".join(process.cmdline()):
                         status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
                         highest = max(highest, int(status.partition("VmHWM:")[2].split()[0]))
                 except (psutil.Error, OSError, IndexError):

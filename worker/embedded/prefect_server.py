@@ -10,6 +10,8 @@ import httpx
 from worker.embedded.child import Child
 from worker.embedded.home import LOOPBACK, remembered_port
 
+APP = Path(__file__).parent / "prefect_app.py"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrefectServer:
@@ -33,7 +35,8 @@ class PrefectServer:
         """The server, to be supervised."""
         return Child(
             name="Prefect server",
-            argv=(sys.executable, "-m", "prefect", "server", "start"),
+            # -P: the folder of the script is none to import from
+            argv=(sys.executable, "-P", str(APP), LOOPBACK, str(self._port)),
             log=self.home / "logs" / "prefect-server.log",
             env={**_inherited(), **self._settings()},
             cwd=self._folder,  # Prefect reads .env, prefect.toml and pyproject.toml where it stands; not the user's

@@ -41,7 +41,7 @@ def work(settings: Settings) -> bool:
 
 
 async def _until_stopped(settings: Settings) -> bool:
-    from worker.execution.process import work as execute  # noqa: PLC0415 - Prefect reads the environment at import
+    from worker.execution.worker import work as execute  # noqa: PLC0415 - Prefect reads the environment at import
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,0 +1,138 @@
+"""The life of a warm worker: it drains, it is killed, it renews its processes, it works beside others."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from harness import Stand, wait_until
+from warm_stand import WarmStand
+
+
+@pytest.fixture
+def warm(prefect_stand: Stand) -> Iterator[WarmStand]:
+    """A pool without a worker."""
+    yield WarmStand(prefect_stand)
+    for process in prefect_stand.processes:  # its runs' processes end with it: see the test of that
+        process.kill()
+
+
+def ended(worker: "subprocess.Popen[bytes]", within: float = 60) -> int:
+    """Wait for a worker's end; its exit code."""
+    return worker.wait(within)
+
+
+def test_asked_to_stop_it_ends_what_is_short_and_hands_back_what_is_long(warm: WarmStand) -> None:
+    worker = warm.start("--limit", "3", env={"HEADGATE_WORKER_GRACE_SECONDS": "3"})
+    short = warm.run(warm.deploy("a_sleeps"), seconds=1.5)
+    longs = [warm.run(warm.deploy(flow), seconds=9) for flow in ("sleeps", "a_sleeps")]
+    for run in (short, *longs):
+        warm.wait(run, "Running")
+    worker.send_signal(signal.SIGTERM)
+    late = warm.run(warm.deploy("a_sleeps"))
+    assert ended(worker) == 0
+    assert warm.state(short)["name"] == "Completed"
+    assert [warm.state(run)["name"] for run in longs] == ["AwaitingRetry"] * 2
+    assert warm.state(late)["name"] == "Scheduled"
+
+    warm.start("--limit", "3")
+    for run in (*longs, late):
+        assert warm.wait(run)["name"] == "Completed"
+        assert "Crashed" not in warm.history(run)
+
+
+def test_a_killed_worker_takes_its_processes_along_and_the_next_one_takes_up_its_runs(warm: WarmStand) -> None:
+    worker = warm.start("--limit", "2")
+    run, cancelled = (warm.run(warm.deploy("a_sleeps"), seconds=4, trail=str(warm.trail)) for _ in range(2))
+    processes = [warm.process(each) for each in (run, cancelled)]
+    wait_until(lambda: warm.lines() == ["begun"] * 2)
+    worker.kill()
+    worker.wait(10)
+    wait_until(lambda: not any(psutil.pid_exists(pid) and alive(pid) for pid in processes))
+    warm.cancel(cancelled)
+    warm.start("--limit", "2")
+    assert warm.wait(cancelled)["name"] == "Cancelled"
+    assert warm.wait(run)["name"] == "Completed"
+    assert warm.lines() == ["begun", "begun", "begun", "done"]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_two_workers_on_a_pool_execute_each_run_once(warm: WarmStand) -> None:
+    for _ in range(2):
+        warm.start("--limit", "1")
+    deployment = warm.deploy("a_sleeps")
+    for run in [warm.run(deployment, seconds=0.3, trail=str(warm.trail)) for _ in range(10)]:
+        assert warm.wait(run)["name"] == "Completed"
+    assert sorted(warm.lines()) == ["begun"] * 10 + ["done"] * 10
+    assert len(set(warm.pids())) == 2
+    assert len(warm.api("POST", f"/work_pools/{warm.pool}/workers/filter")) == 2
+
+
+def test_a_process_is_replaced_after_a_cancel_and_after_so_many_runs(warm: WarmStand) -> None:
+    warm.start("--limit", "1", env={"HEADGATE_WORKER_PROCESS_RUNS": "3"})
+    deployment = warm.deploy("steps")  # it has no hooks: those are run in the processes too
+
+    def pids(*counts: int) -> list[int]:
+        warm.trail.unlink(missing_ok=True)
+        for count in counts:
+            run = warm.run(deployment, count=count, trail=str(warm.trail))
+            if count:
+                wait_until(lambda: warm.lines()[-1:] == ["begun"])
+                warm.cancel(run)
+            warm.wait(run)
+        return [int(line.split()[1]) for line in warm.trail.read_text().splitlines() if line.startswith("begun")]
+
+    first, second = pids(300, 0)
+    assert first != second
+    third, fourth, fifth = pids(0, 0, 0)
+    assert second == third == fourth != fifth
+
+
+def test_a_process_that_holds_too_much_is_replaced(warm: WarmStand) -> None:
+    warm.start("--limit", "1", env={"HEADGATE_WORKER_PROCESS_MEMORY_MB": "400"})
+    for megabytes in (1, 1, 600, 1):
+        assert (
+            warm.wait(warm.run(warm.deploy("eats"), megabytes=megabytes, trail=str(warm.trail)))["name"] == "Completed"
+        )
+    first, second, third, fourth = warm.pids()
+    assert first == second == third != fourth
+
+
+def test_a_saved_module_is_what_the_next_run_executes(warm: WarmStand) -> None:
+    warm.start("--limit", "2")
+    module = Path(warm.stand.folder, "edited.py")
+    source = (
+        "from prefect import flow\nfrom warm_flows import leave\n\n@flow\ndef edited(trail):\n    leave(trail, '{}')\n"
+    )
+    module.write_text(source.format("one"))
+    deployment = warm.deploy("edited", entrypoint="edited.edited")
+    for word in ("one", "two", "six", "ten"):  # of one length: size and second do not tell them apart
+        module.write_text(source.format(word))
+        assert warm.wait(warm.run(deployment, trail=str(warm.trail)))["name"] == "Completed"
+    assert warm.lines() == ["one", "two", "six", "ten"]
+
+
+def test_runs_begin_and_are_cancelled_though_the_server_was_away(warm: WarmStand) -> None:
+    """A server that is killed and comes back: the worker neither ends nor stops hearing."""
+    services = warm.stand.services
+    worker = warm.start("--limit", "2")
+    deployment = warm.deploy("a_sleeps")
+    run = warm.run(deployment, seconds=60)
+    warm.wait(run, "Running")
+    os.kill(services.pid("Prefect server"), signal.SIGKILL)
+    wait_until(lambda: services.prefect().ready(), within=120, every=0.5)
+    time.sleep(1)  # whatever still happens to the connections of before
+    assert worker.poll() is None
+    warm.cancel(run)
+    assert warm.wait(run)["name"] == "Cancelled"
+    assert warm.wait(warm.run(deployment))["name"] == "Completed"

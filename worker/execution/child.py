@@ -1,0 +1,209 @@
+"""A warm process, from inside: executes flow runs one after the other, in its main thread.
+
+One at a time and in the main thread, because Prefect's engine answers SIGTERM, and ends a sync flow that takes too
+long, by a signal handler, and Python runs those there alone.
+"""
+
+import asyncio
+import contextvars
+import os
+import queue
+import signal
+import site
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from importlib import import_module
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from prefect import Flow
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.context import AsyncClientContext
+from prefect.exceptions import Abort, Pause, TerminationSignal
+from prefect.flows import load_flow_from_entrypoint
+from prefect.logging.loggers import flow_run_logger
+
+from worker.execution.orders import Leave, Order, Over, Run, RunHooks, Stop, Suspend
+from worker.execution.prefect_internals import engine
+
+TERMINATED = 128 + signal.SIGTERM
+FAILED = 1
+NEVER = 0  # the time at which no file was changed
+INSTALLED = tuple({*site.getsitepackages(), *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))})
+
+
+def main(connection: Connection, modules: Sequence[str]) -> None:
+    """Be a warm process until told to leave, or until the worker is gone.
+
+    Args:
+        connection: to the worker.
+        modules: what the runs will import; one that cannot be imported is told of by the run that needs it.
+
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the worker drains us
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sys.dont_write_bytecode = True  # by size and whole seconds, a file saved twice in one second counts as unchanged
+    began, shared = time.time_ns(), frozenset(sys.modules)
+    engine.become_child()
+    for name in modules:
+        with suppress(Exception):
+            import_module(name)
+    Child(connection, shared, began).serve()
+
+
+class Child:
+    """Takes one order after the other.
+
+    Args:
+        connection: to the worker.
+        shared: the modules that came with the fork; others are this process's own.
+        began: when it was forked, in nanoseconds.
+
+    """
+
+    def __init__(self, connection: Connection, shared: frozenset[str], began: int) -> None:
+        self._connection = connection
+        self._shared = shared
+        self._inbox: queue.SimpleQueue[Order] = queue.SimpleQueue()
+        self._flows: dict[str, Flow[..., Any]] = {}
+        self._runner = asyncio.Runner()
+        self._plain = contextvars.copy_context()  # for what is not to see the open client, which belongs to the loop
+        self._context = contextvars.copy_context()
+        self._task: asyncio.Task[object] | None = None
+        self._stopping = False
+        self._found: dict[str, int] = {}
+        self._looked = began
+
+    def serve(self) -> None:
+        """Take orders until told to leave."""
+        threading.Thread(target=self._read, daemon=True, name="orders").start()
+        self._open_client()
+        self._say(Over())
+        leaving = False
+        while not leaving:
+            match self._inbox.get():
+                case Run() as order:
+                    code = self._run(order)
+                    leaving = self._stopping or code != 0
+                    self._say(Over(code, leaving))
+                case RunHooks() as order:
+                    self._run_hooks(order)
+                    self._say(Over())
+                case _:
+                    leaving = True
+        # Logs and events are written by threads, which multiprocessing waits for when this function returns.
+
+    def _read(self) -> None:
+        """Listen to the worker; what is about the run in hand has to be heard while it runs."""
+        while True:
+            try:
+                order: Order = self._connection.recv()
+            except (EOFError, OSError):
+                os._exit(FAILED)  # the worker was killed: the next one hands on what it had, so this must not go on
+            match order:
+                case Stop():
+                    self._stop()
+                case Suspend(flow_run_id, state):
+                    engine.suspend(flow_run_id, State[Any].model_validate_json(state))
+                case Run() | RunHooks() | Leave():
+                    self._inbox.put(order)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        task = self._task
+        if task is None:
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            # A signal handler's exception may come up inside asyncio, which takes it for a broken connection.
+            self._runner.get_loop().call_soon_threadsafe(task.cancel)
+
+    def _run(self, order: Run) -> int:
+        """Execute a flow run; the exit code that it would have had as a process of its own."""
+        flow_run = FlowRun.model_validate_json(order.flow_run)
+        os.environ.update(order.environment)
+        engine.expect_control()
+        try:
+            flow = self._flow(order.entrypoint)
+            if flow.isasync:
+                self._runner.run(self._watched(flow, flow_run), context=self._context.copy())
+            else:
+                self._plain.copy().run(engine.run_sync, flow, flow_run)
+        except (Abort, Pause):
+            return 0
+        except TerminationSignal:
+            self._stopping = True
+            with suppress(BaseException):
+                self._runner.close()  # cancels what is left of the flow, and lets the engine report it
+            return 0 if engine.is_accounted_for() else TERMINATED
+        except BaseException:  # noqa: BLE001 - whatever a flow ends with: it is the flow run that ended with it
+            if engine.is_accounted_for():
+                return 0
+            flow_run_logger(flow_run).exception("The run could not be executed.")
+            return FAILED
+        finally:
+            for name in order.environment:
+                os.environ.pop(name, None)
+        return 0
+
+    async def _watched(self, flow: Flow[..., Any], flow_run: FlowRun) -> None:
+        self._task = asyncio.current_task()
+        try:
+            await engine.run_async(flow, flow_run)
+        finally:
+            self._task = None
+            # The loop lives on: what the flow left running would go on in the next one.
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+    def _run_hooks(self, order: RunHooks) -> None:
+        flow_run = FlowRun.model_validate_json(order.flow_run)
+        state = State[Any].model_validate_json(order.state)
+        try:
+            hooks: Coroutine[Any, Any, None] = engine.run_hooks(self._flow(order.entrypoint), flow_run, state)
+            self._runner.run(hooks, context=self._context.copy())
+        except Exception:  # noqa: BLE001 - the run is over; all that can be done is to say so
+            flow_run_logger(flow_run).exception("The hooks could not be run.")
+
+    def _flow(self, entrypoint: str) -> Flow[..., Any]:
+        """The flow of an entry point; loaded once, for loading executes its module anew."""
+        if entrypoint not in self._flows:
+            self._flows[entrypoint] = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
+        return self._flows[entrypoint]
+
+    def _open_client(self) -> None:
+        """Open a client that all runs of async flows use; without it, each would open one of its own."""
+
+        async def enter() -> None:
+            await AsyncClientContext().__aenter__()
+
+        with suppress(Exception):  # the server is away
+            self._runner.run(enter(), context=self._context)
+
+    def _say(self, over: Over) -> None:
+        told = Over(over.code, over.leaving, _memory(), self._sources())
+        with suppress(OSError):
+            self._connection.send(told)
+
+    def _sources(self) -> dict[str, int]:
+        """The files of this process's own modules that are not installed: somebody may be working on them."""
+        since, self._looked = self._looked, time.time_ns()
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if name not in self._shared and file and file not in self._found and not file.startswith(INSTALLED):
+                with suppress(OSError):
+                    changed = Path(file).stat().st_mtime_ns
+                    # Imported since the last look, so what was saved since then is perhaps not what was imported.
+                    self._found[file] = changed if changed < since else NEVER
+        return dict(self._found)
+
+
+def _memory() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGESIZE")

@@ -1,0 +1,98 @@
+"""Prefect's flow engine in a process that executes one run after the other."""
+
+import os
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Generator
+from contextlib import contextmanager, suppress
+from types import GeneratorType
+from typing import Any, cast
+from uuid import UUID
+
+from prefect import Flow, flow_engine
+from prefect._flow_run_suspension import FlowRunSuspensionRequest, mark_flow_run_suspension_requested
+from prefect._internal import control_listener
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.flow_engine import run_flow
+from prefect.runner._hook_runner import _run_hooks
+
+
+def become_child() -> None:
+    """Tell Prefect's engine that this process has a worker that sees to cancelling, suspending and crashes."""
+    os.environ["PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS"] = "false"
+    # It would start a thread, a loop, a client and a websocket for each run and wait for them: 165 ms.
+    flow_engine.observe_flow_run_suspension = _observe_nothing  # type: ignore[attr-defined]
+    flow_engine._send_heartbeats = _send_heartbeats  # noqa: SLF001 - what this module is for
+
+
+@contextmanager
+def _observe_nothing(
+    flow_run_id: UUID,  # noqa: ARG001 - Prefect's signature
+    suspension_request: FlowRunSuspensionRequest,  # noqa: ARG001 - Prefect's signature
+    polling_interval: float = 10,  # noqa: ARG001 - Prefect's signature
+) -> Generator[None, None, None]:
+    yield
+
+
+@contextmanager
+def _send_heartbeats(engine: Any, join_on_exit: bool = True) -> Generator[None, None, None]:  # noqa: ARG001, FBT001, FBT002 - Prefect's signature
+    """As Prefect's own, which sleeps in steps of a second and has a sync flow wait for the last of them."""
+    if engine.heartbeat_seconds is None:
+        yield
+        return
+    resource, related = engine._build_heartbeat_event_template()  # noqa: SLF001 - what this module is for
+    over = threading.Event()
+    every = max(engine.heartbeat_seconds, flow_engine.MINIMUM_HEARTBEAT_INTERVAL)
+
+    def beat() -> None:
+        while True:
+            with suppress(Exception):  # a heartbeat that is lost is followed by the next
+                engine._emit_flow_run_heartbeat(resource, related)  # noqa: SLF001 - what this module is for
+            if over.wait(every):
+                return
+
+    threading.Thread(target=beat, daemon=True, name="heartbeats").start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def expect_control() -> None:
+    """Have the engine of the next run listen to the worker; where, stands in the environment."""
+    control_listener.clear_intent()
+    control_listener.stop()
+    control_listener.configure_from_env()
+
+
+def is_accounted_for() -> bool:
+    """Whether the engine has told the server how the run ended, or the worker is going to."""
+    return control_listener.get_intent() is not None or control_listener.engine_outcome_is_handled()
+
+
+def suspend(flow_run_id: str, state: State[Any]) -> None:
+    """Have a run leave at its next step."""
+    mark_flow_run_suspension_requested(UUID(flow_run_id), state)
+
+
+def run_sync(flow: Flow[..., Any], flow_run: FlowRun) -> None:
+    """Execute a flow run; to be called in the main thread."""
+    result = run_flow(flow, flow_run=flow_run)
+    if isinstance(result, GeneratorType):
+        for _ in result:
+            pass
+
+
+async def run_async(flow: Flow[..., Any], flow_run: FlowRun) -> None:
+    """Execute a run of an async flow."""
+    result = run_flow(flow, flow_run=flow_run)
+    if isinstance(result, AsyncGenerator):
+        async for _ in result:
+            pass
+    else:
+        await cast("Awaitable[object]", result)
+
+
+async def run_hooks(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Run the hooks of a flow for a state that its own process could not see to."""
+    hooks = flow.on_crashed_hooks if state.is_crashed() else flow.on_cancellation_hooks
+    await _run_hooks(hooks or [], flow_run, flow, state)

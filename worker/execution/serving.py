@@ -1,0 +1,115 @@
+"""The life of a warm worker: takes runs until asked to stop, then drains.
+
+Not Prefect's own loops: those give up when the server is away for minutes, and end by cancelling, which leaves the runs
+in hand Crashed.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import TypeVar
+
+import httpx
+import structlog
+
+from worker.execution.prefect_internals.claiming import ClaimingWorker
+from worker.execution.reclaim import reclaim
+
+T = TypeVar("T")
+
+LOOK_AGAIN_AFTER = (0.05, 0.2)  # seconds: the server tells of a run before its transaction is committed
+LONGEST_PAUSE = 30.0  # seconds between two tries when the server is away
+END_WITHIN = 10.0  # seconds to hand back what the grace did not suffice for
+
+log = structlog.get_logger()
+
+
+async def serve(worker: ClaimingWorker, stop: asyncio.Event, *, pause: timedelta) -> None:
+    """Take runs until asked to stop.
+
+    Args:
+        worker: entered.
+        stop: set from outside.
+        pause: between two looks for runs of which the server does not tell.
+
+    """
+    await worker.announce_start()
+    stopped = asyncio.create_task(stop.wait())
+    loops = [
+        asyncio.create_task(_take_all(worker, pause.total_seconds())),
+        asyncio.create_task(_again(worker.sync, worker.heartbeat_interval_seconds)),
+    ]
+    await asyncio.wait([stopped, *loops], return_when=asyncio.FIRST_COMPLETED)  # a loop ends by an error alone
+    for task in (stopped, *loops):
+        task.cancel()
+    for ended in await asyncio.gather(*loops, return_exceptions=True):
+        if isinstance(ended, Exception):
+            raise ended
+
+
+async def drain(worker: ClaimingWorker, *, grace: timedelta) -> bool:
+    """Let the runs in hand come to their end; what does not in time is handed back, for another worker to execute anew.
+
+    Args:
+        worker: that takes no runs any more.
+        grace: how long the runs may go on.
+
+    Returns:
+        Whether all came to their end.
+
+    """
+    if await _within(grace.total_seconds(), worker.drained()):
+        return True
+    left = worker.attempts.in_hand
+    log.warning("runs are handed back before their end", action="drain", runs=len(left))
+    await _within(END_WITHIN, *(worker.attempts.hand_back(flow_run_id) for flow_run_id in left))
+    if not await _within(END_WITHIN, worker.drained()):
+        worker.abandon()
+    return False
+
+
+async def _take_all(worker: ClaimingWorker, pause: float) -> None:
+    if await _patiently(lambda: reclaim(worker.client, worker.pool_name)):
+        worker.room.set()
+    await _again(lambda: _take(worker, pause), 0)
+
+
+async def _take(worker: ClaimingWorker, pause: float) -> None:
+    """Wait until there may be runs to take, and take them."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(worker.room.wait(), pause)
+    woken = worker.room.is_set()
+    worker.room.clear()
+    taken = await worker.take()
+    for wait in LOOK_AGAIN_AFTER if woken and not taken else ():
+        await asyncio.sleep(wait)
+        if await worker.take():
+            break
+
+
+async def _again(do: Callable[[], Awaitable[None]], pause: float) -> None:
+    while True:
+        await _patiently(do)
+        await asyncio.sleep(pause)
+
+
+async def _patiently(do: Callable[[], Awaitable[T]]) -> T:
+    """Do something; a server that is away is waited for, in growing pauses."""
+    wait = 0.5
+    while True:
+        try:
+            return await do()
+        except httpx.HTTPError as error:
+            wait = min(wait * 2, LONGEST_PAUSE)
+            log.warning("the Prefect server does not answer", action="work", error=str(error), next_try_seconds=wait)
+            await asyncio.sleep(wait)
+
+
+async def _within(seconds: float, *waited: Awaitable[None]) -> bool:
+    """Wait for all of these; whether they came in time."""
+    try:
+        await asyncio.wait_for(asyncio.gather(*waited), seconds)
+    except TimeoutError:
+        return False
+    return True
