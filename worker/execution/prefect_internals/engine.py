@@ -3,17 +3,21 @@
 import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from types import GeneratorType
 from typing import Any, cast
 from uuid import UUID
 
-from prefect import Flow, flow_engine
+from prefect import Flow, flow_engine, results
 from prefect._flow_run_suspension import FlowRunSuspensionRequest, mark_flow_run_suspension_requested
 from prefect._internal import control_listener
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import run_flow
 from prefect.runner._hook_runner import _run_hooks
+
+from worker.execution.prefect_internals import client
 
 
 def become_child() -> None:
@@ -22,6 +26,8 @@ def become_child() -> None:
     # It would start a thread, a loop, a client and a websocket for each run and wait for them: 165 ms.
     flow_engine.observe_flow_run_suspension = _observe_nothing  # type: ignore[attr-defined]
     flow_engine._send_heartbeats = _send_heartbeats  # noqa: SLF001 - what this module is for
+    client.use()
+    results._read_server_default_result_storage_block_id = _default_storage.told  # noqa: SLF001 - what this module is for
 
 
 @contextmanager
@@ -57,11 +63,33 @@ def _send_heartbeats(engine: Any, join_on_exit: bool = True) -> Generator[None, 
         over.set()
 
 
-def expect_control() -> None:
+class _DefaultStorage:
+    """Where results go by the server's default: asked once a run, while the engine does other things.
+
+    The engine asks twice, and waits each time.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="results")
+        self._asked: Future[UUID | None] | None = None
+        self._ask = results._read_server_default_result_storage_block_id  # noqa: SLF001 - what this module is for
+
+    def ask(self) -> None:
+        self._asked = self._threads.submit(copy_context().run, self._ask)
+
+    def told(self) -> UUID | None:
+        return self._ask() if self._asked is None else self._asked.result()
+
+
+_default_storage = _DefaultStorage()
+
+
+def expect_run() -> None:
     """Have the engine of the next run listen to the worker; where, stands in the environment."""
     control_listener.clear_intent()
     control_listener.stop()
     control_listener.configure_from_env()
+    _default_storage.ask()
 
 
 def is_accounted_for() -> bool:
