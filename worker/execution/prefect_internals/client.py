@@ -21,7 +21,7 @@ from prefect.states import Running
 
 MADE = ("/flows/", "/task_runs/", "/flow_runs/")  # what is made does not depend on what is still to be told
 
-_LATER: ContextVar[bool] = ContextVar("later", default=False)
+_AHEAD: ContextVar[bool] = ContextVar("ahead", default=False)  # of what is still to be told
 
 log = structlog.get_logger()
 
@@ -41,6 +41,11 @@ class AwareClient(PrefectClient):
         self._subflows: dict[UUID, FlowRun] = {}  # made here as Running; their engine has not said so yet
         self._unread: dict[UUID, FlowRun] = {}  # made here, and nobody else knows of them
         self._told: set[asyncio.Task[None]] = set()
+        self._given: FlowRun | None = None
+
+    def expect(self, flow_run: FlowRun) -> None:
+        """Know a run that is to be executed, as the worker has just read it."""
+        self._given = flow_run
 
     async def request(
         self,
@@ -53,9 +58,9 @@ class AwareClient(PrefectClient):
         """Ask the server, after all that it was to be told has been told."""
         if path == "/flows/" and (known := self._flows.get(options["json"]["name"])):
             return known
-        if path not in MADE and not _LATER.get():
+        if path not in MADE and not _AHEAD.get():
             while self._told:
-                await asyncio.wait(self._told)
+                await asyncio.wait(set(self._told))
         answer = await super().request(method, path, params=params, path_params=path_params, **options)
         if path == "/flows/":
             self._flows[options["json"]["name"]] = answer
@@ -95,6 +100,11 @@ class AwareClient(PrefectClient):
             update={"state": pending, "state_type": pending.type, "state_name": pending.name, "state_id": pending.id}
         )
 
+    async def update_flow_run(self, *args: Any, **options: Any) -> httpx.Response:
+        """Tell what a flow run is made of; its work does not wait for it."""
+        self._later(super().update_flow_run(*args, **options))
+        return httpx.Response(httpx.codes.NO_CONTENT)
+
     async def set_flow_run_name(self, flow_run_id: UUID, name: str) -> httpx.Response:
         """Name a flow run; its work does not wait for it."""
         known = self._unread.get(flow_run_id)
@@ -117,16 +127,39 @@ class AwareClient(PrefectClient):
         made = self._subflows.get(mine)
         if made is None or made.state is None or force:
             self._subflows.pop(mine, None)
-            return await super().set_flow_run_state(flow_run_id, state, force=force)
+            return await self._propose(mine, state, force=force)
         if state.is_running() and mine in self._unread:
             return _accepted(made.state)
         del self._subflows[mine]
         if not state.is_completed():
-            return await super().set_flow_run_state(flow_run_id, state, force=force)
-        self._later(super().set_flow_run_state(flow_run_id, state))
+            return await super().set_flow_run_state(mine, state)
+        self._later(super().set_flow_run_state(mine, state))
         told = state.model_copy(deep=False)
         told.state_details = state.state_details.model_copy(update={"flow_run_id": mine})
         return _accepted(told)
+
+    async def _propose(self, flow_run_id: UUID, state: State[Any], *, force: bool) -> OrchestrationResult[Any]:
+        if not state.is_running():
+            return await super().set_flow_run_state(flow_run_id, state, force=force)
+        ahead = _AHEAD.set(True)  # how a run is called need not be known before it is Running
+        try:
+            result = await super().set_flow_run_state(flow_run_id, state, force=force)
+        finally:
+            _AHEAD.reset(ahead)
+        given, self._given = self._given, None
+        if given is not None and given.id == flow_run_id and result.status is SetStateStatus.ACCEPT and result.state:
+            # As the server would tell it now.
+            self._unread[flow_run_id] = given.model_copy(
+                update={
+                    "state": result.state,
+                    "state_id": result.state.id,
+                    "state_type": result.state.type,
+                    "state_name": result.state.name,
+                    "run_count": given.run_count + 1,
+                    "start_time": given.start_time or result.state.timestamp,
+                }
+            )
+        return result
 
     def _later(self, telling: Coroutine[Any, Any, object]) -> None:
         task = asyncio.create_task(_tell(telling))
@@ -135,7 +168,7 @@ class AwareClient(PrefectClient):
 
 
 async def _tell(telling: Coroutine[Any, Any, object]) -> None:
-    _LATER.set(True)
+    _AHEAD.set(True)
     try:
         await telling
     except httpx.HTTPError as error:  # what the run itself says at its end meets the same fate, and is not passed over

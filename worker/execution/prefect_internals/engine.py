@@ -13,6 +13,7 @@ from uuid import UUID
 from prefect import Flow, flow_engine, results
 from prefect._flow_run_suspension import FlowRunSuspensionRequest, mark_flow_run_suspension_requested
 from prefect._internal import control_listener
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import run_flow
 from prefect.runner._hook_runner import _run_hooks
@@ -45,16 +46,18 @@ def _send_heartbeats(engine: Any, join_on_exit: bool = True) -> Generator[None, 
     if engine.heartbeat_seconds is None:
         yield
         return
+    every = max(engine.heartbeat_seconds, flow_engine.MINIMUM_HEARTBEAT_INTERVAL)
+    # A run tells at once that it lives; a subflow that is over before the first beat is due need not.
+    first = 0 if engine.flow_run.parent_task_run_id is None else every
     resource, related = engine._build_heartbeat_event_template()  # noqa: SLF001 - what this module is for
     over = threading.Event()
-    every = max(engine.heartbeat_seconds, flow_engine.MINIMUM_HEARTBEAT_INTERVAL)
 
     def beat() -> None:
-        while True:
+        pause = first
+        while not over.wait(pause):
             with suppress(Exception):  # a heartbeat that is lost is followed by the next
                 engine._emit_flow_run_heartbeat(resource, related)  # noqa: SLF001 - what this module is for
-            if over.wait(every):
-                return
+            pause = every
 
     threading.Thread(target=beat, daemon=True, name="heartbeats").start()
     try:
@@ -112,6 +115,9 @@ def run_sync(flow: Flow[..., Any], flow_run: FlowRun) -> None:
 
 async def run_async(flow: Flow[..., Any], flow_run: FlowRun) -> None:
     """Execute a run of an async flow."""
+    known = get_client()
+    if isinstance(known, client.AwareClient):
+        known.expect(flow_run)
     result = run_flow(flow, flow_run=flow_run)
     if isinstance(result, AsyncGenerator):
         async for _ in result:
