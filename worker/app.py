@@ -1,15 +1,18 @@
 """The composition root: settings become adapters, on one exit stack, and nowhere else."""
 
 from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Protocol, cast
 
-from worker.errors import BadPipeline
+from worker.errors import BadPipeline, BadSettings, PrefectUnavailable
 from worker.events.announcer import Announcer, Ladder
 from worker.events.publisher import Publisher
 from worker.ledger import Arrivals, Claims, Database, DeadLetters, Rings
+from worker.ledger.hops import Hop
 from worker.listeners.settling import Settler
+from worker.model import ArrivalRecord
 from worker.pipeline import Pipeline, load_object, load_pipelines
 from worker.records.batch import Limits
 from worker.settings import Settings
@@ -92,6 +95,16 @@ def publisher(settings: Settings) -> Publisher:
     """
     auth = settings.api_auth.get_secret_value() if settings.api_auth else None
     return Publisher(settings.require_api(), auth=auth)
+
+
+def all_hops(app: App, record: ArrivalRecord) -> list[Hop]:
+    """When an arrival passed each point of its way, oldest first; Prefect's own points too, if its server answers."""
+    hops = app.arrivals.hops(record.arrival_id)
+    with suppress(BadSettings, PrefectUnavailable), publisher(app.settings) as server:
+        rung = next((hop.at for hop in hops if hop.name == "rung"), None)
+        if record.claimed_by and rung:
+            hops += [Hop(f"Prefect: {name}", at) for name, at in server.states(record.claimed_by) if at >= rung]
+    return sorted(hops, key=attrgetter("at"))
 
 
 @contextmanager

@@ -82,7 +82,8 @@ class NewArrival:
     reason: Reason | None = None  # set: it is opened as rejected, for this reason
     detail: str | None = None  # one sentence on the reason, for a person
     replay_of: int | None = None  # the arrival that this one puts back on the road
-    continues: int | None = None  # the same, if it has the same bytes: what is committed of them stays committed
+    noticed_at: datetime | None = None  # when the listener saw it as it is
+    continues: int | None = None  # as `replay_of`, if it has the same bytes: what is committed of them stays committed
 
 
 @dataclass(frozen=True, slots=True)

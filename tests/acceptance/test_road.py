@@ -1,6 +1,7 @@
 """What is dropped becomes rows: the whole road, with a listener, an automation and Prefect's own worker."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -37,6 +38,7 @@ PIPELINES = (
     pipeline("left", after="leave"),
     pipeline("refused"),
     pipeline("manual"),
+    pipeline("hops"),
 )
 """
 
@@ -112,6 +114,17 @@ def test_a_dropped_file_becomes_rows_by_way_of_its_automation(installed: Stand) 
     assert [(each["key"], each["type"]) for each in artifacts] == [("ingest-plain", "table")]
     assert "Persisted 2 of 2 rows of 1 arrivals" in artifacts[0]["description"]
     assert Path(arrival["kept_at"]).read_text() == HEADER + "1,10,x\n2,20,\n"
+
+
+def test_each_hop_of_an_arrival_is_shown_with_its_time(installed: Stand) -> None:
+    drop(installed, "hops", "a.csv", HEADER + "1,10,x\n")
+    (arrival,) = ended(installed, "hops")
+    shown = json.loads(installed.run("arrivals", "show", str(arrival["arrival_id"]), "--json").stdout)
+    hops = [hop["name"] for hop in shown["hops"]]
+    listener, prefect = ["modified", "noticed", "opened", "rung"], ["Scheduled", "Pending", "Running"]
+    run = ["answered", "claimed", "parsed", "enriched", "committed"]
+    assert hops[:12] == [*listener, *(f"Prefect: {state}" for state in prefect), *run]
+    assert "Prefect: Running" in installed.run("arrivals", "show", str(arrival["arrival_id"])).stdout
 
 
 def test_the_same_bytes_again_are_a_duplicate_and_other_bytes_of_the_same_name_are_not(installed: Stand) -> None:

@@ -22,7 +22,7 @@ from worker.errors import LedgerUnavailable
 from worker.ledger import Arrivals, Database
 from worker.listeners import FileListener
 from worker.model import ArrivalRecord, NewArrival, Opened, Places
-from worker.pipeline import Folder, Marker, Pipeline, Table
+from worker.pipeline import Folder, Marker, Pipeline, Quiet, Table
 from worker.settings import ListenerSettings
 
 BYTES = b"id\n1\n"
@@ -135,6 +135,35 @@ def test_a_slow_writer_is_waited_for(site: Site) -> None:
             assert site.arrivals() == []
         settled(site, 1)
     assert site.arrivals()[0].size == 20
+
+
+def test_an_old_file_with_a_writer_is_waited_for_however_old_it_says_it_is(site: Site, tmp_path: Path) -> None:
+    """A copy that keeps the times (`cp -p`) sets them before it closes the file."""
+    file = tmp_path / "old.csv"
+    with listening(site):
+        with file.open("wb", buffering=0) as writer:
+            writer.write(b"1")
+            os.utime(file, (0, 0))
+            file.rename(site.root / "old.csv")
+            (site.root / "other.csv").write_bytes(BYTES)
+            settled(site, 1)
+            writer.write(b"2")
+            os.utime(site.root / "old.csv", (0, 0))
+        settled(site, 2)
+    assert {arrival.name: arrival.size for arrival in site.arrivals()}["old.csv"] == 2
+
+
+def test_an_old_file_that_is_moved_in_waits_for_nothing(tmp_path: Path, ledger: Arrivals) -> None:
+    patient = Folder("in", duplicates="keep", ready=Quiet(3600))
+    site = Site(home=tmp_path, inbox=tmp_path / "inbox", ledger=ledger, folder=patient)
+    file = tmp_path / "old.csv"
+    file.write_bytes(BYTES)
+    with listening(site):
+        (site.root / "new.csv").write_bytes(BYTES)
+        os.utime(file, (0, 0))
+        file.rename(site.root / "old.csv")
+        settled(site, 1)
+        assert [arrival.name for arrival in site.arrivals()] == ["old.csv"]
 
 
 def test_each_way_a_file_can_come_gives_one_arrival(site: Site, tmp_path: Path) -> None:

@@ -34,12 +34,29 @@ def test_a_change_begins_the_quiet_time_anew() -> None:
 
 
 def test_a_writer_begins_the_quiet_time_anew() -> None:
-    assert due(Quiet(2), put_off(Quiet(2), Sighting(STAMP, 10.0), 12.0)) == 14.0
+    assert due(Quiet(2), put_off(Quiet(2), Sighting(STAMP, 10.0, 10.0), 12.0)) == 14.0
 
 
 @pytest.mark.parametrize("rule", [Quiet(0), Marker()])
 def test_a_file_with_a_writer_is_never_looked_at_without_a_pause(rule: Quiet | Marker) -> None:
-    assert due(rule, put_off(rule, Sighting(STAMP, 10.0), 12.0)) > 12.0
+    assert due(rule, put_off(rule, Sighting(STAMP, 10.0, 10.0), 12.0)) > 12.0
+
+
+def test_a_file_that_has_stood_still_by_its_own_word_is_due_when_it_is_seen() -> None:
+    sighting = sight(None, STAMP, 100.0, age=3600)
+    assert due(Quiet(2), sighting) < 100.0
+    assert sighting.told
+
+
+def test_a_file_modified_in_the_future_waits_as_if_it_was_modified_now() -> None:
+    sighting = sight(None, STAMP, 100.0, age=-3600)
+    assert due(Quiet(2), sighting) == 102.0
+    assert not sighting.told
+
+
+def test_what_is_no_file_is_not_believed() -> None:
+    folder = Stamp(1, 2, 0o040755, 0, 0, 0)
+    assert not sight(None, folder, 100.0, age=3600).told
 
 
 def test_a_marked_file_is_due_at_once() -> None:

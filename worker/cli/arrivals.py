@@ -3,11 +3,12 @@
 import re
 from dataclasses import asdict
 from datetime import timedelta
+from itertools import pairwise
 
 from cyclopts import App
 from rich.console import Console
 
-from worker.app import open_app
+from worker.app import all_hops, open_app
 from worker.cli.common import Common
 from worker.cli.output import print_json, print_record, print_table
 from worker.model import ArrivalRecord, State
@@ -47,7 +48,7 @@ def list_(  # noqa: PLR0913 - one option a filter
 
 @app.command
 def show(arrival: int, *, json: bool = False, common: Common = Common()) -> None:
-    """Show one arrival: what it is, what became of it and why, and each step on its way.
+    """Show one arrival: what it is, what became of it and why, each step on its way, and where the time went.
 
     Args:
         arrival: its number.
@@ -60,8 +61,16 @@ def show(arrival: int, *, json: bool = False, common: Common = Common()) -> None
             {"stage": stage, "reason": reason, "count": count}
             for stage, reason, count in opened.dead_letters.counts(arrival)
         ]
+        hops = all_hops(opened, record)
     if json:
-        print_json({**asdict(record), "transitions": [asdict(each) for each in transitions], "dead_letters": dead})
+        print_json(
+            {
+                **asdict(record),
+                "transitions": [asdict(each) for each in transitions],
+                "hops": [asdict(each) for each in hops],
+                "dead_letters": dead,
+            }
+        )
         return
     print_record(asdict(record))
     console = Console()
@@ -78,6 +87,20 @@ def show(arrival: int, *, json: bool = False, common: Common = Common()) -> None
             }
             for each in transitions
         ]
+    )
+    console.print("\nHops")
+    print_table(
+        [
+            {
+                "hop": hop.name,
+                "at": hop.at.isoformat(sep=" ", timespec="milliseconds"),
+                "seconds": f"{(hop.at - before.at).total_seconds():.3f}",
+                "since the first": f"{(hop.at - hops[0].at).total_seconds():.3f}",
+            }
+            for before, hop in pairwise([hops[0], *hops])
+        ]
+        if hops
+        else []
     )
     if dead:
         console.print(f"\nDead letters (headgate dead-letters list --arrival {arrival})")

@@ -5,6 +5,8 @@ of this process, and one refused event cannot stop those behind it.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
+from operator import itemgetter
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -97,6 +99,21 @@ class Publisher:
                 f"A run of {deployment} could not be created: {made.status_code} {made.text[:200]}"
             )
         return UUID(made.json()["id"])
+
+    def states(self, flow_run_id: str) -> list[tuple[str, datetime]]:
+        """The states that a flow run came to, by name, and when; none if the server does not know it.
+
+        Raises:
+            PrefectUnavailable: the server does not answer.
+
+        """
+        response = self._request("GET", f"/flow_run_states/?flow_run_id={flow_run_id}")
+        if response.is_error:
+            return []
+        return sorted(
+            ((each["name"], datetime.fromisoformat(each["timestamp"])) for each in response.json()),
+            key=itemgetter(1),
+        )
 
     def queued(self, deployment: str) -> int:
         """Count the runs of a deployment that wait for a worker.

@@ -79,7 +79,14 @@ def _persist(bench: Workbench, number: int) -> Sequence[Part]:
         )
         parts = _parts(chunk, epochs, committed, frame, letters)
         reasons = Counter(letter.reason.value for letter in letters)
-        bench.app.claims.advance(connection, bench.pipeline.name, parts, reasons)
+        bench.app.claims.advance(
+            connection,
+            bench.pipeline.name,
+            parts,
+            reasons,
+            since_parsed=bench.since(Stage.PARSE),
+            since_enriched=bench.since(Stage.ENRICH),
+        )
         crashpoint("persist.before-commit")
     crashpoint("persist.after-commit")
     for part in parts:

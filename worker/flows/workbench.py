@@ -7,10 +7,12 @@ themselves lie here.
 import asyncio
 import logging
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -57,6 +59,7 @@ class Workbench:
     counts: dict[int, Counts] = field(default_factory=dict)  # by arrival
     references: Mapping[str | Path, pl.DataFrame] = field(default_factory=dict)  # what look-ups look up in
     _left: dict[Stage, asyncio.Event] = field(default_factory=lambda: {stage: asyncio.Event() for stage in Stage})
+    _left_at: dict[Stage, float] = field(default_factory=dict)
     _undone: set[Stage] = field(default_factory=set)
 
     @property
@@ -74,7 +77,13 @@ class Workbench:
             self._undone.add(stage)
             raise
         finally:
+            self._left_at[stage] = time.monotonic()
             self._left[stage].set()
+
+    def since(self, stage: Stage) -> timedelta | None:
+        """How long ago a stage was left."""
+        left_at = self._left_at.get(stage)
+        return None if left_at is None else timedelta(seconds=time.monotonic() - left_at)
 
     async def after(self, stage: Stage, mine: Stage) -> bool:
         """Wait until a stage is left; whether it did what it was to do. If not, mine has nothing to do either."""

@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from worker.errors import NotFound
 from worker.ledger.database import Connection, Database
+from worker.ledger.hops import COLUMNS, Hop
 from worker.ledger.queries import QUERIES
 from worker.model import ArrivalRecord, NewArrival, Opened, State
 from worker.pipeline import Pipeline
@@ -202,6 +203,15 @@ class Arrivals:
         with self._database.transaction() as connection, connection.cursor(row_factory=class_row(Transition)) as cursor:
             return found[0], cursor.execute(QUERIES["transitions"], {"arrival_id": arrival_id}).fetchall()
 
+    def hops(self, arrival_id: int) -> list[Hop]:
+        """When an arrival passed each point of its way, in the order of the road.
+
+        Those it has not come to are left out. The times are the database's, but for a file's own and the listener's.
+        """
+        with self._database.transaction() as connection:
+            row = connection.execute(QUERIES["hops"], {"arrival_id": arrival_id}).fetchone() or {}
+        return [Hop(name, row[column]) for name, column in COLUMNS.items() if row.get(column) is not None]
+
     def hold(self, arrival_id: int) -> None:
         """Keep an arrival from being claimed until it is released.
 
@@ -270,4 +280,5 @@ def _row(arrival: NewArrival) -> dict[str, object]:
         "detail": arrival.detail,
         "replay_of": arrival.replay_of,
         "continues": arrival.continues,
+        "noticed_at": arrival.noticed_at,
     }

@@ -143,7 +143,16 @@ class Claims:
             )
         return committed
 
-    def advance(self, connection: Connection, pipeline: str, parts: Sequence[Part], dead: Mapping[str, int]) -> None:
+    def advance(  # noqa: PLR0913 - what one commit holds
+        self,
+        connection: Connection,
+        pipeline: str,
+        parts: Sequence[Part],
+        dead: Mapping[str, int],
+        *,
+        since_parsed: timedelta | None = None,
+        since_enriched: timedelta | None = None,
+    ) -> None:
         """Record in the transaction that wrote the rows what it holds, and what is to be told of it.
 
         Args:
@@ -151,6 +160,8 @@ class Claims:
             pipeline: its name.
             parts: what it holds of each arrival.
             dead: of each reason, how many dead letters it holds.
+            since_parsed: how long ago the claim was parsed.
+            since_enriched: how long ago it was enriched.
 
         """
         connection.execute(
@@ -162,6 +173,8 @@ class Claims:
                 "rows_persisted": [part.rows_persisted for part in parts],
                 "rows_dead": [part.rows_dead for part in parts],
                 "ended": [part.ended for part in parts],
+                "since_parsed": since_parsed,
+                "since_enriched": since_enriched,
             },
         )
         ended = [part.arrival_id for part in parts if part.ended]

@@ -5,10 +5,10 @@
 -- the same bytes brought to the sink before they were rejected are there: they are not to come a second time.
 insert into headgate.arrival
     (identity, pipeline, source, kind, name, path, size_bytes, mtime_ns, content_sha256, content_key, spool,
-     state, reason, detail, replay_of, rows_committed, finished_at)
+     state, reason, detail, replay_of, noticed_at, rows_committed, finished_at)
 values
     (%(identity)s, %(pipeline)s, %(source)s, 'file', %(name)s, %(path)s, %(size)s, %(mtime_ns)s, %(sha256)s,
-     %(content_key)s, %(spool)s, %(state)s, %(reason)s, %(detail)s, %(replay_of)s,
+     %(content_key)s, %(spool)s, %(state)s, %(reason)s, %(detail)s, %(replay_of)s, %(noticed_at)s,
      coalesce((select max(before.rows_committed) from headgate.arrival as before
                where before.state = 'rejected' and before.rows_committed > 0
                  and (before.arrival_id = %(continues)s or before.content_key = %(content_key)s)), 0),
@@ -24,9 +24,9 @@ select arrival_id, state from headgate.arrival where identity = %(identity)s;
 -- Open as a duplicate of the arrival with the same content.
 insert into headgate.arrival
     (identity, pipeline, source, kind, name, path, size_bytes, mtime_ns, content_sha256, content_key, spool,
-     state, duplicate_of, replay_of, finished_at, detail)
+     state, duplicate_of, replay_of, noticed_at, finished_at, detail)
 select %(identity)s, %(pipeline)s, %(source)s, 'file', %(name)s, %(path)s, %(size)s, %(mtime_ns)s, %(sha256)s,
-       %(content_key)s, %(spool)s, 'duplicate', original.arrival_id, %(replay_of)s, now(),
+       %(content_key)s, %(spool)s, 'duplicate', original.arrival_id, %(replay_of)s, %(noticed_at)s, now(),
        format('the same bytes arrived before, as arrival %%s (%%s)', original.arrival_id, original.name)
 from headgate.arrival as original
 where original.content_key = %(content_key)s and original.state not in ('duplicate', 'rejected')
@@ -99,8 +99,11 @@ with candidate as (
 ), leased as (
     update headgate.arrival as a
     set state = 'claimed', lease_epoch = a.lease_epoch + 1, attempts = a.attempts + 1, claimed_by = %(holder)s,
-        claimed_at = now(), due_at = now() + %(lease)s
-    from chosen
+        claimed_at = now(), due_at = now() + %(lease)s,
+        rung_at = rung.rung_at, answered_at = rung.answered_at, parsed_at = null, enriched_at = null
+    from chosen left join lateral (
+        select r.rung_at, r.answered_at from headgate.ring as r
+        where r.answered_by = %(holder)s and r.left_at is null order by r.answered_at desc limit 1) as rung on true
     where a.arrival_id = chosen.arrival_id
     returning a.arrival_id, a.lease_epoch, a.attempts, a.source, a.name, a.path, a.spool, a.size_bytes,
               a.content_sha256, a.rows_committed
@@ -138,7 +141,9 @@ set rows_committed = part.rows_committed,
     rows_persisted = a.rows_persisted + part.rows_persisted,
     rows_dead = a.rows_dead + part.rows_dead,
     state = case when part.ended then 'done' else a.state end,
-    finished_at = case when part.ended then now() end,
+    finished_at = case when part.ended then clock_timestamp() end,
+    parsed_at = clock_timestamp() - %(since_parsed)s::interval,
+    enriched_at = clock_timestamp() - %(since_enriched)s::interval,
     reason = case when part.ended then null else a.reason end,
     detail = case when part.ended then null else a.detail end
 from unnest(%(ids)s::bigint[], %(rows_committed)s::bigint[], %(rows_in)s::bigint[], %(rows_persisted)s::bigint[],
@@ -278,6 +283,14 @@ limit %(limit)s;
 -- name: transitions
 select at, from_state, to_state, epoch, by, reason, detail
 from headgate.transition where arrival_id = %(arrival_id)s order by transition_id;
+
+-- name: hops
+-- When an arrival passed each point of its way. What a run that was at work already did before is no hop of it.
+select case kind when 'file' then to_timestamp(mtime_ns / 1e9) end as modified_at, noticed_at, arrived_at,
+       case when rung_at >= arrived_at then rung_at end as rung_at,
+       case when answered_at >= arrived_at then answered_at end as answered_at,
+       claimed_at, parsed_at, enriched_at, case state when 'done' then finished_at end as committed_at
+from headgate.arrival where arrival_id = %(arrival_id)s;
 
 -- name: dead_letter_counts
 select stage, reason, count(*) as count from headgate.dead_letter

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -111,7 +111,9 @@ class FileListener:
         complete = self._complete()
         for failed in self._intake.take_in(complete):
             self._left.pop((failed.source, failed.path), None)
-            self._sightings[failed.source, failed.path] = Sighting(failed.stamp, monotonic() + AFTER_FAILURE)
+            self._sightings[failed.source, failed.path] = Sighting(
+                failed.stamp, monotonic(), monotonic() + AFTER_FAILURE
+            )
         if self._intake.next_try is not None and monotonic() >= self._intake.next_try:
             self._intake.open_held()
         self._wait()
@@ -200,7 +202,7 @@ class FileListener:
             except OSError as error:
                 if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
                     log.warning("file not readable; tried again", action="look", source=source.name, error=str(error))
-                    self._sightings[key] = Sighting(sighting.stamp, now + AFTER_FAILURE)
+                    self._sightings[key] = Sighting(sighting.stamp, sighting.seen, now + AFTER_FAILURE)
                     continue
                 del self._sightings[key]
                 continue
@@ -211,12 +213,12 @@ class FileListener:
             elif stamp != sighting.stamp:
                 self._sightings[key] = sight(sighting, stamp, now)
             elif writer is None and sighting.told:
-                self._sightings[key] = Sighting(stamp, now)
+                self._sightings[key] = Sighting(stamp, sighting.seen, now)
             else:
                 del self._sightings[key]
                 if source.folder.after == "leave" or stamp.folder:
                     self._left[key] = stamp
-                complete.append(Found(source, path, stamp))
+                complete.append(Found(source, path, stamp, _clock(now - sighting.seen)))
         return complete
 
     @contextmanager
@@ -237,6 +239,10 @@ class FileListener:
                     yield True
                     return
             yield False
+
+
+def _clock(ago: float) -> datetime:
+    return datetime.now(UTC) - timedelta(seconds=ago)
 
 
 def _inspect(source: Source, path: bytes) -> tuple[Stamp, bool, bool | None]:

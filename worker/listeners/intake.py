@@ -3,7 +3,8 @@
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from time import monotonic
 from typing import TypeVar
@@ -34,6 +35,7 @@ class Found:
     source: Source
     path: bytes  # relative to the source's root
     stamp: Stamp
+    noticed: datetime  # when it was seen as it is
 
 
 class Intake:
@@ -98,7 +100,7 @@ class Intake:
         for start in range(0, len(found), self._batch):
             for one in self._unseen(found[start : start + self._batch]):
                 try:
-                    self._held.append(self._spool.take(one.source, one.path))
+                    self._held.append(replace(self._spool.take(one.source, one.path), noticed=one.noticed))
                 except FileNotFoundError:
                     continue  # its owner took it away again
                 except OSError as problem:
@@ -254,6 +256,7 @@ def arrival_of(sealed: Sealed) -> NewArrival:
         spool=held.place if sealed.kept else None,
         reason=sealed.problem,
         detail=None if sealed.problem is None else detail,
+        noticed_at=held.noticed,
     )
 
 

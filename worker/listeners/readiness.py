@@ -46,8 +46,13 @@ class Sighting:
     """A file that was seen, and since when it stands still."""
 
     stamp: Stamp
-    since: float  # seconds on the monotonic clock
-    told: bool = False  # `since` is what its modification time says, not what was seen
+    seen: float  # seconds on the monotonic clock
+    since: float  # the same; before `seen` if that is what its modification time says
+
+    @property
+    def told(self) -> bool:
+        """Whether it stands still by its own word, and not under our eyes."""
+        return self.since < self.seen
 
 
 def sight(before: Sighting | None, stamp: Stamp, now: float, age: float = 0) -> Sighting:
@@ -63,7 +68,7 @@ def sight(before: Sighting | None, stamp: Stamp, now: float, age: float = 0) -> 
     """
     if before is not None and before.stamp == stamp:
         return before
-    return Sighting(stamp, now - age, told=True) if age > 0 and stamp.regular else Sighting(stamp, now)
+    return Sighting(stamp, now, now - max(0, age) if stamp.regular else now)
 
 
 def due(rule: Quiet | Marker, sighting: Sighting) -> float:
@@ -74,7 +79,7 @@ def due(rule: Quiet | Marker, sighting: Sighting) -> float:
 def put_off(rule: Quiet | Marker, sighting: Sighting, now: float) -> Sighting:
     """Wait anew because somebody is writing to the file."""
     wait = rule.seconds if isinstance(rule, Quiet) else 0
-    return Sighting(sighting.stamp, now + max(0, SHORTEST_WAIT - wait))
+    return Sighting(sighting.stamp, sighting.seen, now + max(0, SHORTEST_WAIT - wait))
 
 
 def ignored(name: bytes, rule: Quiet | Marker) -> bool:

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import uuid4
 
 import structlog
@@ -45,6 +46,7 @@ class Held:
     token: str
     root: bytes  # the spool, or the source's root for an outpost and for what stays in the inbox
     inside: bytes  # where it is, relative to `root`
+    noticed: datetime | None = None  # when it was seen as it is; None if an earlier process took it in
 
     @property
     def place(self) -> str:
