@@ -31,9 +31,9 @@ class Server:
         self._client = httpx.Client(base_url=bench.api_url, timeout=120)
         self.env = {**os.environ, "PREFECT_API_URL": bench.api_url, "PREFECT_HOME": str(bench.folder / "stock")}
 
-    def ask(self, method: str, path: str, **body: object) -> Any:
+    def ask(self, method: str, where: str, /, **body: object) -> Any:
         """Send a request; its answer."""
-        response = self._client.request(method, path, json=body or None)
+        response = self._client.request(method, where, json=body or None)
         response.raise_for_status()
         return response.json() if response.content else None
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import multiprocessing
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Self
 
 import structlog
 
-from worker.execution import child
+from worker.execution import child, fork_server
 from worker.execution.attempt import Attempt
 from worker.execution.orders import Leave, Order, Over, Run, Stop
 
@@ -80,9 +79,7 @@ class Pool:
         self._most_runs = most_runs
         self._most_memory = most_memory
         self._context = multiprocessing.get_context("forkserver")
-        # The main module is imported by each process anyway; here, once for all of them.
-        self._context.set_forkserver_preload(["__main__", "worker.execution.preload"])
-        os.environ["HEADGATE_PRELOAD"] = ",".join(preload)
+        fork_server.preload(preload)
         self._idle: asyncio.LifoQueue[Warm] = asyncio.LifoQueue()  # the one that ran last has all in its caches
         self._all: set[Warm] = set()
         self._tasks: set[asyncio.Task[None]] = set()

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import structlog
 from prefect.workers.process import ProcessWorker
 
-from worker.execution import process
+from worker.execution import fork_server, process
 from worker.execution.prefect_internals import VERSION
 from worker.settings import Settings
 
@@ -45,6 +45,12 @@ def _worker_class() -> type[ProcessWorker]:
 
 
 HeadgateWorker = _worker_class()
+
+
+def prepare() -> None:
+    """Have warm processes forked quickly; to be called before this process starts a thread."""
+    if obstacle() is None:
+        fork_server.start(PRELOAD)
 
 
 async def work(settings: Settings, stop: asyncio.Event) -> bool:

@@ -24,20 +24,27 @@ def work(settings: Settings) -> bool:
         PrefectUnavailable: the server does not answer at the start; later it is waited for.
 
     """
+    _set_environment(settings)
     with publisher(settings) as server:
         server.check()
+    from worker.execution.worker import prepare  # noqa: PLC0415 - Prefect reads the environment at import
+
+    prepare()
     with open_app(settings) as app:
         try:
             app.database.migrate()
         except LedgerUnavailable as error:
             log.warning(str(error), action="work")
+    return asyncio.run(_until_stopped(settings))
+
+
+def _set_environment(settings: Settings) -> None:
     # Runs inherit our environment, and start in a folder of their own.
     os.environ.update(settings.environment())
     # The runs' command says `python`: it is to be this one.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
-    return asyncio.run(_until_stopped(settings))
 
 
 async def _until_stopped(settings: Settings) -> bool:
