@@ -126,7 +126,7 @@ def _drift(settings: Settings, pipelines: tuple[Pipeline, ...]) -> Answer:
 
 
 def _folders(settings: Settings, pipelines: tuple[Pipeline, ...]) -> list[Path]:
-    watched = [settings.inbox / source.path for pipeline in pipelines for source in pipeline.sources]
+    watched = [settings.inbox / source.path for pipeline in pipelines for source in pipeline.folders]
     return [settings.home, *watched]
 
 

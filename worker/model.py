@@ -69,6 +69,29 @@ class FilePosition:
 
 
 @dataclass(frozen=True, slots=True)
+class RangePosition:
+    """Which messages of a partition: those from `first` on and before `end`. Not every offset between has one."""
+
+    cluster: str  # the Kafka cluster's id
+    topic: str
+    topic_id: str  # the broker's; a topic that was deleted and made again has another, and starts at 0 again
+    partition: int
+    first: int  # offset
+    end: int  # offset, exclusive
+    size: int  # bytes, estimated: nobody has read them yet
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What came with a message beside its value."""
+
+    offset: int
+    timestamp_ms: int | None  # milliseconds since 1970
+    key: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]  # in their order; a name may stand more than once
+
+
+@dataclass(frozen=True, slots=True)
 class NewArrival:
     """What a listener asks the ledger to open."""
 
@@ -76,7 +99,7 @@ class NewArrival:
     source: str  # name of the source, unique in its pipeline
     identity: bytes  # sha256 of what makes it the same arrival if it is asked for again
     name: str  # what people are shown; printable, escaped
-    position: FilePosition
+    position: FilePosition | RangePosition
     content_key: bytes | None  # equal keys are duplicates; None where the source keeps equal bytes
     spool: str | None  # where the bytes are, relative to the spool; None if there are none to keep
     reason: Reason | None = None  # set: it is opened as rejected, for this reason
@@ -108,6 +131,7 @@ class ClaimedArrival:
     size: int  # bytes
     sha256: bytes
     rows_committed: int  # rows up to this number are committed by earlier attempts
+    range: RangePosition | None = None  # the messages to read; None for a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +169,7 @@ class DeadLetter:
     original: bytes  # the record as it came, to the byte
     format: str  # how `original` is written: "csv" or "jsonl"
     preamble: bytes = b""  # what must stand before `original` to read it again: a CSV header line
+    envelope: Envelope | None = None  # of a message
 
 
 @dataclass(frozen=True, slots=True)

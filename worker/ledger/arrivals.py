@@ -1,7 +1,7 @@
 """Arrivals: opened by listeners, looked at by people, settled when their bytes came to rest."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from worker.errors import NotFound
 from worker.ledger.database import Connection, Database
 from worker.ledger.queries import QUERIES
-from worker.model import ArrivalRecord, NewArrival, Opened, State
+from worker.model import ArrivalRecord, FilePosition, NewArrival, Opened, RangePosition, State
 from worker.pipeline import Pipeline
 
 log = structlog.get_logger()
@@ -239,7 +239,7 @@ class Arrivals:
         staying = [
             (pipeline.name, source.name)
             for pipeline in pipelines
-            for source in pipeline.sources
+            for source in pipeline.folders
             if source.after == "leave"
         ]
         asked = {
@@ -259,10 +259,7 @@ def _row(arrival: NewArrival) -> dict[str, object]:
         "pipeline": arrival.pipeline,
         "source": arrival.source,
         "name": arrival.name,
-        "path": arrival.position.path,
-        "size": arrival.position.size,
-        "mtime_ns": arrival.position.mtime_ns,
-        "sha256": arrival.position.sha256,
+        **_position(arrival.position),
         "content_key": arrival.content_key,
         "spool": arrival.spool,
         "state": State.REJECTED if arrival.reason else State.READY,
@@ -271,3 +268,10 @@ def _row(arrival: NewArrival) -> dict[str, object]:
         "replay_of": arrival.replay_of,
         "continues": arrival.continues,
     }
+
+
+def _position(position: FilePosition | RangePosition) -> dict[str, object]:
+    of_file = dict.fromkeys(("path", "mtime_ns", "sha256"))
+    of_range = dict.fromkeys(("cluster", "topic", "topic_id", "partition", "first", "end"))
+    kind = "file" if isinstance(position, FilePosition) else "range"
+    return {**of_file, **of_range, **asdict(position), "kind": kind}

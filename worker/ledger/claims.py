@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from worker.errors import ArrivalRejected, Fenced, LedgerUnavailable
 from worker.ledger.database import Connection, Database
 from worker.ledger.queries import QUERIES
-from worker.model import Claim, ClaimedArrival, Reason, Stage, State
+from worker.model import Claim, ClaimedArrival, RangePosition, Reason, Stage, State
 from worker.pipeline import Pipeline
 from worker.retry import delay_after
 
@@ -235,9 +235,22 @@ def _claimed(row: DictRow) -> ClaimedArrival:
         attempt=row["attempts"],
         source=row["source"],
         name=row["name"],
-        path=row["path"],
+        path=row["path"] or b"",
         spool=row["spool"],
         size=row["size_bytes"],
-        sha256=row["content_sha256"],
+        sha256=row["content_sha256"] or b"",
         rows_committed=row["rows_committed"],
+        range=_range(row) if row["kind"] == "range" else None,
+    )
+
+
+def _range(row: DictRow) -> RangePosition:
+    return RangePosition(
+        cluster=row["cluster"],
+        topic=row["topic"],
+        topic_id=row["topic_id"],
+        partition=row["partition"],
+        first=row["first_offset"],
+        end=row["end_offset"],
+        size=row["size_bytes"],
     )

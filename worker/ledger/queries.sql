@@ -4,11 +4,12 @@
 -- Open what is new: a known identity is skipped here, and so is content that is on its way or done already. Rows that
 -- the same bytes brought to the sink before they were rejected are there: they are not to come a second time.
 insert into headgate.arrival
-    (identity, pipeline, source, kind, name, path, size_bytes, mtime_ns, content_sha256, content_key, spool,
+    (identity, pipeline, source, kind, name, path, size_bytes, mtime_ns, content_sha256,
+     cluster, topic, topic_id, partition, first_offset, end_offset, content_key, spool,
      state, reason, detail, replay_of, rows_committed, finished_at)
 values
-    (%(identity)s, %(pipeline)s, %(source)s, 'file', %(name)s, %(path)s, %(size)s, %(mtime_ns)s, %(sha256)s,
-     %(content_key)s, %(spool)s, %(state)s, %(reason)s, %(detail)s, %(replay_of)s,
+    (%(identity)s, %(pipeline)s, %(source)s, %(kind)s, %(name)s, %(path)s, %(size)s, %(mtime_ns)s, %(sha256)s,
+     %(cluster)s, %(topic)s, %(topic_id)s, %(partition)s, %(first)s, %(end)s, %(content_key)s, %(spool)s, %(state)s, %(reason)s, %(detail)s, %(replay_of)s,
      coalesce((select max(before.rows_committed) from headgate.arrival as before
                where before.state = 'rejected' and before.rows_committed > 0
                  and (before.arrival_id = %(continues)s or before.content_key = %(content_key)s)), 0),
@@ -23,10 +24,11 @@ select arrival_id, state from headgate.arrival where identity = %(identity)s;
 -- name: open_duplicate
 -- Open as a duplicate of the arrival with the same content.
 insert into headgate.arrival
-    (identity, pipeline, source, kind, name, path, size_bytes, mtime_ns, content_sha256, content_key, spool,
+    (identity, pipeline, source, kind, name, path, size_bytes, mtime_ns, content_sha256,
+     cluster, topic, topic_id, partition, first_offset, end_offset, content_key, spool,
      state, duplicate_of, replay_of, finished_at, detail)
-select %(identity)s, %(pipeline)s, %(source)s, 'file', %(name)s, %(path)s, %(size)s, %(mtime_ns)s, %(sha256)s,
-       %(content_key)s, %(spool)s, 'duplicate', original.arrival_id, %(replay_of)s, now(),
+select %(identity)s, %(pipeline)s, %(source)s, %(kind)s, %(name)s, %(path)s, %(size)s, %(mtime_ns)s, %(sha256)s,
+       %(cluster)s, %(topic)s, %(topic_id)s, %(partition)s, %(first)s, %(end)s, %(content_key)s, %(spool)s, 'duplicate', original.arrival_id, %(replay_of)s, now(),
        format('the same bytes arrived before, as arrival %%s (%%s)', original.arrival_id, original.name)
 from headgate.arrival as original
 where original.content_key = %(content_key)s and original.state not in ('duplicate', 'rejected')
@@ -50,7 +52,7 @@ where a.arrival_id = place.arrival_id and a.settled_at is null;
 
 -- name: unsettled
 -- Ended arrivals whose bytes have not come to rest, oldest first.
-select arrival_id, pipeline, source, name, path, spool, state, reason, detail, finished_at
+select arrival_id, pipeline, source, name, coalesce(path, '') as path, spool, state, reason, detail, finished_at
 from headgate.arrival
 where settled_at is null and state in ('done', 'rejected', 'duplicate')
   and (%(ids)s::bigint[] is null or arrival_id = any(%(ids)s))
@@ -102,15 +104,13 @@ with candidate as (
         claimed_at = now(), due_at = now() + %(lease)s
     from chosen
     where a.arrival_id = chosen.arrival_id
-    returning a.arrival_id, a.lease_epoch, a.attempts, a.source, a.name, a.path, a.spool, a.size_bytes,
-              a.content_sha256, a.rows_committed
+    returning a.*
 )
 select * from leased order by arrival_id;
 
 -- name: peek
 -- What a claim would lease, without leasing it.
-select arrival_id, lease_epoch, attempts, source, name, path, spool, size_bytes, content_sha256, rows_committed
-from headgate.arrival
+select * from headgate.arrival
 where pipeline = %(pipeline)s and state in ('ready', 'retry')
   and (%(only)s::bigint is null or arrival_id = %(only)s)
 order by due_at, arrival_id
@@ -180,8 +180,10 @@ insert into headgate.outbox (kind, pipeline, facts) values (%(kind)s, %(pipeline
 -- name: post_arrived
 -- Put into the outbox that these arrivals were opened.
 insert into headgate.outbox (kind, pipeline, facts)
-select 'file.arrived', pipeline,
+select case kind when 'file' then 'file.arrived' else 'messages.arrived' end, pipeline,
        jsonb_build_object('arrival', arrival_id, 'source', source, 'name', name, 'size', size_bytes, 'state', state)
+       || case kind when 'file' then '{}' else jsonb_build_object(
+              'topic', topic, 'partition', partition, 'first_offset', first_offset, 'end_offset', end_offset) end
 from headgate.arrival where arrival_id = any(%(ids)s) order by arrival_id;
 
 -- name: post_rejected
@@ -286,7 +288,7 @@ where arrival_id = %(arrival_id)s and row_number is not null group by stage, rea
 -- name: dead_letters
 -- Dead letters, newest first.
 select d.dead_letter_id, d.arrival_id, a.pipeline, a.source, a.name, d.row_number, d.stage, d.reason, d.faults, d.original,
-       d.format, d.preamble, d.attempt, d.state, d.replayed_as, d.created_at, a.kept_at, a.path
+       d.format, d.preamble, d.attempt, d.state, d.replayed_as, d.created_at, a.kept_at, coalesce(a.path, '') as path
 from headgate.dead_letter as d join headgate.arrival as a using (arrival_id)
 where (%(ids)s::bigint[] is null or d.dead_letter_id = any(%(ids)s))
   and (%(pipeline)s::text is null or a.pipeline = %(pipeline)s)

@@ -27,7 +27,7 @@ class Settler:
         self._places = places
         self._ledger = ledger
         self._after: Mapping[tuple[str, str], After] = {
-            (pipeline.name, folder.name): folder.after for pipeline in pipelines for folder in pipeline.sources
+            (pipeline.name, folder.name): folder.after for pipeline in pipelines for folder in pipeline.folders
         }
 
     def settle(self, ids: Sequence[int] | None = None) -> int:
