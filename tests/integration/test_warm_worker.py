@@ -157,7 +157,6 @@ def test_a_deployment_takes_no_more_runs_than_it_allows(warm: WarmStand) -> None
     deployment = warm.deploy("steps", concurrency_limit=1)
     first, second = (warm.run(deployment, count=10, trail=str(warm.trail)) for _ in range(2))
     warm.wait(first)
-    assert warm.lines() in (["begun", "done"], ["begun", "done", "begun"])
     warm.wait(second)
     assert warm.lines() == ["begun", "done"] * 2
 

@@ -58,7 +58,7 @@ class WarmStand:
         """Deploy a flow of warm_flows; the deployment's id."""
         flow_id = self.api("POST", "/flows/", name=flow.replace("_", "-"))["id"]
         body: dict[str, object] = {
-            "name": self.pool,
+            "name": uuid4().hex,  # one of its own: the server would keep what an earlier test gave one of this name
             "flow_id": flow_id,
             "work_pool_name": self.pool,
             "entrypoint": f"warm_flows.{flow}",

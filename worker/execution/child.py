@@ -23,7 +23,7 @@ from typing import Any
 
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.context import AsyncClientContext
+from prefect.context import AsyncClientContext, SyncClientContext
 from prefect.exceptions import Abort, Pause, TerminationSignal
 from prefect.flows import load_flow_from_entrypoint
 from prefect.logging.loggers import flow_run_logger
@@ -72,7 +72,7 @@ class Child:
         self._inbox: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self._flows: dict[str, Flow[..., Any]] = {}
         self._runner = asyncio.Runner()
-        self._plain = contextvars.copy_context()  # for what is not to see the open client, which belongs to the loop
+        self._plain = contextvars.copy_context()  # for what is not to see the open async client, which has our loop
         self._context = contextvars.copy_context()
         self._task: asyncio.Task[object] | None = None
         self._stopping = False
@@ -82,7 +82,7 @@ class Child:
     def serve(self) -> None:
         """Take orders until told to leave."""
         threading.Thread(target=self._read, daemon=True, name="orders").start()
-        self._open_client()
+        self._open_clients()
         self._say(Over())
         leaving = False
         while not leaving:
@@ -126,7 +126,7 @@ class Child:
         """Execute a flow run; the exit code that it would have had as a process of its own."""
         flow_run = FlowRun.model_validate_json(order.flow_run)
         os.environ.update(order.environment)
-        engine.expect_control()
+        self._plain.run(engine.expect_run)
         try:
             flow = self._flow(order.entrypoint)
             if flow.isasync:
@@ -177,13 +177,15 @@ class Child:
             self._flows[entrypoint] = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
         return self._flows[entrypoint]
 
-    def _open_client(self) -> None:
-        """Open a client that all runs of async flows use; without it, each would open one of its own."""
+    def _open_clients(self) -> None:
+        """Open the clients that all runs use; without them, each run would open its own."""
 
         async def enter() -> None:
             await AsyncClientContext().__aenter__()
 
         with suppress(Exception):  # the server is away
+            self._plain.run(lambda: SyncClientContext().__enter__())
+            self._context = self._plain.copy()
             self._runner.run(enter(), context=self._context)
 
     def _say(self, over: Over) -> None:

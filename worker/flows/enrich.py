@@ -22,22 +22,25 @@ log = structlog.get_logger()
 
 
 @flow(name="enrich", flow_run_name="enrich {pipeline}", persist_result=False, validate_parameters=False)
-async def enrich_claim(pipeline: str, chunks: int) -> State[None]:
-    """Add columns to what was parsed.
+async def enrich_claim(pipeline: str) -> State[None]:
+    """Add columns to what is parsed.
 
     Args:
         pipeline: its name.
-        chunks: how many there are.
 
     """
     bench = workbench()
-    bench.stage = Stage.ENRICH
-    if not bench.pipeline.enrich:
-        return Completed(name="Skipped", message=f"Pipeline {pipeline} declares no enrichers.")
-    await load_references()
-    at_once = os.cpu_count() or 1  # more would only hold more chunks in memory
-    for first in range(0, chunks, at_once):
-        await asyncio.gather(*(enrich_chunk(number) for number in range(first, min(first + at_once, chunks))))
+    with bench.at(Stage.ENRICH):
+        if not bench.pipeline.enrich:
+            await bench.after(Stage.PARSE, Stage.ENRICH)
+            return Completed(name="Skipped", message=f"Pipeline {pipeline} declares no enrichers.")
+        await load_references()  # while parse is at work
+        if not await bench.after(Stage.PARSE, Stage.ENRICH):
+            return Completed(name="Skipped", message="Parse has failed.")
+        chunks = len(bench.chunks)
+        at_once = os.cpu_count() or 1  # more would only hold more chunks in memory
+        for first in range(0, chunks, at_once):
+            await asyncio.gather(*(enrich_chunk(number) for number in range(first, min(first + at_once, chunks))))
     return Completed(message=f"{len(bench.pipeline.enrich)} enrichers added their columns to {chunks} chunks.")
 
 

@@ -29,12 +29,12 @@ async def parse_claim(pipeline: str, arrivals: int, size: int) -> None:
 
     """
     bench = workbench()
-    bench.stage = Stage.PARSE
-    portions = split(bench.claim.arrivals, min(os.cpu_count() or 1, 1 + size // PORTION))
-    done = await asyncio.gather(*(parse_portion(number, len(portion)) for number, portion in enumerate(portions)))
-    for parsed in done:
-        bench.chunks += parsed.chunks
-        bench.rejected |= parsed.rejected
+    with bench.at(Stage.PARSE):
+        portions = split(bench.claim.arrivals, min(os.cpu_count() or 1, 1 + size // PORTION))
+        done = await asyncio.gather(*(parse_portion(number, len(portion)) for number, portion in enumerate(portions)))
+        for parsed in done:
+            bench.chunks += parsed.chunks
+            bench.rejected |= parsed.rejected
     for arrival_id, error in bench.rejected.items():
         log.error(
             "arrival cannot be read", action="parse", pipeline=pipeline, arrival_id=arrival_id, reason=error.reason

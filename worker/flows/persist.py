@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import polars as pl
 import structlog
 from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from worker.crashpoint import crashpoint
 from worker.flows.tasks import stage_task
@@ -20,18 +22,21 @@ log = structlog.get_logger()
 
 
 @flow(name="persist", flow_run_name="persist {pipeline}", persist_result=False, validate_parameters=False)
-async def persist_claim(pipeline: str, table: str, chunks: int) -> None:  # noqa: ARG001 - for the UI
-    """Commit what was parsed and enriched, chunk by chunk.
+async def persist_claim(pipeline: str, table: str) -> State[None]:  # noqa: ARG001 - for the UI
+    """Commit what is parsed and enriched, chunk by chunk.
 
     Args:
         pipeline: its name.
         table: where the rows come to rest.
-        chunks: how many there are.
 
     """
-    workbench().stage = Stage.PERSIST
-    for number in range(chunks):  # one after the other: an arrival's rows are committed in their order
-        await persist_chunk(number, table)
+    bench = workbench()
+    with bench.at(Stage.PERSIST):
+        if not await bench.after(Stage.ENRICH, Stage.PERSIST):
+            return Completed(name="Skipped", message="A stage before has failed.")
+        for number in range(len(bench.chunks)):  # one after the other: an arrival's rows are committed in their order
+            await persist_chunk(number, table)
+    return Completed(message=f"{len(bench.chunks)} chunks are committed to {table}.")
 
 
 @stage_task("persist chunk")

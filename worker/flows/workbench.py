@@ -4,6 +4,7 @@ Prefect records the parameters of every subflow and task; so those carry numbers
 themselves lie here.
 """
 
+import asyncio
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,16 +51,37 @@ class Workbench:
     folder: Path  # for the chunks' files
     sink: PostgresSink
     dry_run: bool = False
-    stage: Stage = Stage.PARSE  # where the claim is, for the record of a failed attempt
+    stage: Stage = Stage.PARSE  # where it failed, for the record of the attempt
     chunks: list[Chunk] = field(default_factory=list)
     rejected: dict[int, ArrivalRejected] = field(default_factory=dict)  # by arrival
     counts: dict[int, Counts] = field(default_factory=dict)  # by arrival
     references: Mapping[str | Path, pl.DataFrame] = field(default_factory=dict)  # what look-ups look up in
+    _left: dict[Stage, asyncio.Event] = field(default_factory=lambda: {stage: asyncio.Event() for stage in Stage})
+    _undone: set[Stage] = field(default_factory=set)
 
     @property
     def arrivals(self) -> dict[int, ClaimedArrival]:
         """The claim's arrivals by number."""
         return {arrival.arrival_id: arrival for arrival in self.claim.arrivals}
+
+    @contextmanager
+    def at(self, stage: Stage) -> Iterator[None]:
+        """Be in a stage; the next one begins when this is left."""
+        try:
+            yield
+        except BaseException:
+            self.stage = stage
+            self._undone.add(stage)
+            raise
+        finally:
+            self._left[stage].set()
+
+    async def after(self, stage: Stage, mine: Stage) -> bool:
+        """Wait until a stage is left; whether it did what it was to do. If not, mine has nothing to do either."""
+        await self._left[stage].wait()
+        if stage in self._undone:
+            self._undone.add(mine)
+        return stage not in self._undone
 
     def file(self, arrival: ClaimedArrival) -> Spooled:
         """The file of an arrival."""

@@ -68,11 +68,11 @@ def entries_beneath(root: bytes, start: bytes, *, recursive: bool) -> Iterator[t
             continue
 
 
-def has_writer(descriptor: int) -> bool:
+def has_writer(descriptor: int) -> bool | None:
     """Tell whether any process has the file open for writing.
 
     The kernel refuses a read lease while there is a writer. Where it cannot tell (a file system without leases, a
-    file of another user), the answer is no, and standing still is all there is to go by.
+    file of another user), the answer is None, and standing still is all there is to go by.
     """
     # A writer that opens the file while we hold the lease has SIGIO sent to us, which would end the process. SIGURG is
     # ignored by default.
@@ -82,7 +82,7 @@ def has_writer(descriptor: int) -> bool:
     except BlockingIOError:
         return True
     except OSError:
-        return False
+        return None
     fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from time import monotonic
+from time import monotonic, time
 
 import structlog
 
@@ -183,7 +183,8 @@ class FileListener:
     def _sight(self, source: Source, path: bytes, stamp: Stamp) -> None:
         if self._left.get((source, path)) != stamp:
             key = source, path
-            self._sightings[key] = sight(self._sightings.get(key), stamp, monotonic())
+            age = time() - stamp.mtime_ns / 1e9
+            self._sightings[key] = sight(self._sightings.get(key), stamp, monotonic(), age)
 
     def _complete(self) -> list[Found]:
         """Pick the files whose time has come, and which are as they were when they were seen."""
@@ -209,6 +210,8 @@ class FileListener:
                 self._sightings[key] = put_off(rule, sighting, now)
             elif stamp != sighting.stamp:
                 self._sightings[key] = sight(sighting, stamp, now)
+            elif writer is None and sighting.told:
+                self._sightings[key] = Sighting(stamp, now)
             else:
                 del self._sightings[key]
                 if source.folder.after == "leave" or stamp.folder:
@@ -236,8 +239,8 @@ class FileListener:
             yield False
 
 
-def _inspect(source: Source, path: bytes) -> tuple[Stamp, bool, bool]:
-    """Look at a file in its folder: what it is, whether its marker is there, whether somebody writes to it."""
+def _inspect(source: Source, path: bytes) -> tuple[Stamp, bool, bool | None]:
+    """Look at a file in its folder: what it is, whether its marker is there, whether somebody writes to it if known."""
     folder, name = os.path.split(path)
     with folder_beneath(source.root, folder) as descriptor:
         stamp = Stamp.of(os.lstat(name, dir_fd=descriptor))

@@ -47,11 +47,23 @@ class Sighting:
 
     stamp: Stamp
     since: float  # seconds on the monotonic clock
+    told: bool = False  # `since` is what its modification time says, not what was seen
 
 
-def sight(before: Sighting | None, stamp: Stamp, now: float) -> Sighting:
-    """Keep the earlier sighting if nothing changed since, else begin to wait anew."""
-    return before if before is not None and before.stamp == stamp else Sighting(stamp, now)
+def sight(before: Sighting | None, stamp: Stamp, now: float, age: float = 0) -> Sighting:
+    """Keep the earlier sighting if nothing changed since, else begin to wait anew.
+
+    Args:
+        before: the earlier sighting.
+        stamp: what was seen now.
+        now: seconds on the monotonic clock.
+        age: seconds since the file was modified, by its own word. A file that was moved in may have stood still for
+            long; that is to be believed only where the kernel says that nobody has it open for writing.
+
+    """
+    if before is not None and before.stamp == stamp:
+        return before
+    return Sighting(stamp, now - age, told=True) if age > 0 and stamp.regular else Sighting(stamp, now)
 
 
 def due(rule: Quiet | Marker, sighting: Sighting) -> float:

@@ -1,6 +1,7 @@
 """Records made richer: look-ups in references, and the functions of a pipeline."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,16 +28,24 @@ class Enriched(NamedTuple):
 def load_reference(path: Path) -> pl.DataFrame:
     """Load a reference from a CSV or Parquet file; empty cells and NA are null, types are those the cells have.
 
+    A file that has not changed since is not read again: a process works for many runs.
+
     Raises:
         BadPipeline: the file is not there or cannot be read.
 
     """
     try:
-        if path.suffix == ".parquet":
-            return pl.read_parquet(path)
-        return pl.read_csv(path, null_values=list(NULLS), infer_schema_length=None, try_parse_dates=True)
+        found = path.stat()
+        return _load(path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise BadPipeline(f"The reference {path} cannot be read ({error}); check the path and the file.") from error
+
+
+@lru_cache(maxsize=16)
+def _load(path: Path, *_version: int) -> pl.DataFrame:
+    if path.suffix == ".parquet":
+        return pl.read_parquet(path)
+    return pl.read_csv(path, null_values=list(NULLS), infer_schema_length=None, try_parse_dates=True)
 
 
 def enrich(

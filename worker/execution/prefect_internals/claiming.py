@@ -93,5 +93,7 @@ class ClaimingWorker(ProcessWorker):
         self._release_limit_slot(flow_run.id)
 
     def _release_limit_slot(self, flow_run_id: UUID) -> None:
+        full = not self.limiter.available_tokens
         super()._release_limit_slot(flow_run_id)
-        self.room.set()
+        if full:  # else nothing waits for it
+            self.room.set()

@@ -3,17 +3,22 @@
 import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from types import GeneratorType
 from typing import Any, cast
 from uuid import UUID
 
-from prefect import Flow, flow_engine
+from prefect import Flow, flow_engine, results
 from prefect._flow_run_suspension import FlowRunSuspensionRequest, mark_flow_run_suspension_requested
 from prefect._internal import control_listener
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import run_flow
 from prefect.runner._hook_runner import _run_hooks
+
+from worker.execution.prefect_internals import client
 
 
 def become_child() -> None:
@@ -22,6 +27,8 @@ def become_child() -> None:
     # It would start a thread, a loop, a client and a websocket for each run and wait for them: 165 ms.
     flow_engine.observe_flow_run_suspension = _observe_nothing  # type: ignore[attr-defined]
     flow_engine._send_heartbeats = _send_heartbeats  # noqa: SLF001 - what this module is for
+    client.use()
+    results._read_server_default_result_storage_block_id = _default_storage.told  # noqa: SLF001 - what this module is for
 
 
 @contextmanager
@@ -39,16 +46,18 @@ def _send_heartbeats(engine: Any, join_on_exit: bool = True) -> Generator[None, 
     if engine.heartbeat_seconds is None:
         yield
         return
+    every = max(engine.heartbeat_seconds, flow_engine.MINIMUM_HEARTBEAT_INTERVAL)
+    # A run tells at once that it lives; a subflow that is over before the first beat is due need not.
+    first = 0 if engine.flow_run.parent_task_run_id is None else every
     resource, related = engine._build_heartbeat_event_template()  # noqa: SLF001 - what this module is for
     over = threading.Event()
-    every = max(engine.heartbeat_seconds, flow_engine.MINIMUM_HEARTBEAT_INTERVAL)
 
     def beat() -> None:
-        while True:
+        pause = first
+        while not over.wait(pause):
             with suppress(Exception):  # a heartbeat that is lost is followed by the next
                 engine._emit_flow_run_heartbeat(resource, related)  # noqa: SLF001 - what this module is for
-            if over.wait(every):
-                return
+            pause = every
 
     threading.Thread(target=beat, daemon=True, name="heartbeats").start()
     try:
@@ -57,11 +66,33 @@ def _send_heartbeats(engine: Any, join_on_exit: bool = True) -> Generator[None, 
         over.set()
 
 
-def expect_control() -> None:
+class _DefaultStorage:
+    """Where results go by the server's default: asked once a run, while the engine does other things.
+
+    The engine asks twice, and waits each time.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="results")
+        self._asked: Future[UUID | None] | None = None
+        self._ask = results._read_server_default_result_storage_block_id  # noqa: SLF001 - what this module is for
+
+    def ask(self) -> None:
+        self._asked = self._threads.submit(copy_context().run, self._ask)
+
+    def told(self) -> UUID | None:
+        return self._ask() if self._asked is None else self._asked.result()
+
+
+_default_storage = _DefaultStorage()
+
+
+def expect_run() -> None:
     """Have the engine of the next run listen to the worker; where, stands in the environment."""
     control_listener.clear_intent()
     control_listener.stop()
     control_listener.configure_from_env()
+    _default_storage.ask()
 
 
 def is_accounted_for() -> bool:
@@ -84,6 +115,9 @@ def run_sync(flow: Flow[..., Any], flow_run: FlowRun) -> None:
 
 async def run_async(flow: Flow[..., Any], flow_run: FlowRun) -> None:
     """Execute a run of an async flow."""
+    known = get_client()
+    if isinstance(known, client.AwareClient):
+        known.expect(flow_run)
     result = run_flow(flow, flow_run=flow_run)
     if isinstance(result, AsyncGenerator):
         async for _ in result:
