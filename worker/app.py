@@ -8,7 +8,7 @@ from typing import Protocol, cast
 from worker.errors import BadPipeline
 from worker.events.announcer import Announcer, Ladder
 from worker.events.publisher import Publisher
-from worker.ledger import Arrivals, Claims, Database, DeadLetters, Rings
+from worker.ledger import Arrivals, Claims, Cursors, Database, DeadLetters, Rings
 from worker.listeners.settling import Settler
 from worker.pipeline import Pipeline, load_object, load_pipelines
 from worker.records.batch import Limits
@@ -26,6 +26,7 @@ class App:
     database: Database
     arrivals: Arrivals
     claims: Claims
+    cursors: Cursors
     rings: Rings
     dead_letters: DeadLetters
     settler: Settler
@@ -77,6 +78,7 @@ def open_app(settings: Settings) -> Iterator[App]:
             database=database,
             arrivals=arrivals,
             claims=Claims(database, lease=settings.ledger.lease),
+            cursors=Cursors(database, arrivals),
             rings=Rings(database, lease=settings.ledger.lease),
             dead_letters=DeadLetters(database),
             settler=Settler(places=settings.places, ledger=arrivals, pipelines=pipelines),

@@ -106,6 +106,7 @@ class NewArrival:
     detail: str | None = None  # one sentence on the reason, for a person
     replay_of: int | None = None  # the arrival that this one puts back on the road
     continues: int | None = None  # the same, if it has the same bytes: what is committed of them stays committed
+    ordered: bool = False  # of a range: it is worked on when those of its partition before it have ended
 
 
 @dataclass(frozen=True, slots=True)
