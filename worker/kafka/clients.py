@@ -10,6 +10,7 @@ from kafka.net.compat import KafkaNetClient
 
 from worker.errors import KafkaUnavailable
 from worker.kafka.connection import client_options
+from worker.kafka.refusal import explain, noting_refusals
 from worker.settings import KafkaSettings
 
 BOOTSTRAP = 10_000  # milliseconds; as long a request to stop may wait at the most
@@ -65,15 +66,15 @@ def open_consumer(settings: KafkaSettings, **options: object) -> Iterator[KafkaC
 
 
 @contextmanager
-def open_admin(settings: KafkaSettings) -> Iterator[KafkaAdminClient]:
-    """Open a client for what brokers tell of topics.
+def open_admin(settings: KafkaSettings, *, within: int = BOOTSTRAP) -> Iterator[KafkaAdminClient]:
+    """Open a client for what brokers tell of topics; it gives up after `within` milliseconds.
 
     Raises:
         BadSettings: the settings cannot work.
         KafkaUnavailable: no broker answers.
 
     """
-    admin = _open(KafkaAdminClient, settings)
+    admin = _open(KafkaAdminClient, settings, bootstrap_timeout_ms=within)
     try:
         yield admin
     finally:
@@ -88,11 +89,13 @@ def _open(kind: Callable[..., T], settings: KafkaSettings, **options: object) ->
         return nets[-1]
 
     given = {"bootstrap_timeout_ms": BOOTSTRAP, **client_options(settings), **options}
-    with kafka_errors(settings, "connecting"):
+    with noting_refusals() as refusals:
         try:
             return kind(kafka_client=net, **given)
-        except BaseException:
+        except BaseException as error:
             # The constructor has started a thread for its connections, which would go on for ever.
             for each in nets:
                 each.close()
+            if isinstance(error, KafkaError | OSError):
+                raise KafkaUnavailable(explain(settings, refusals.last or error)) from error
             raise
