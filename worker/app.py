@@ -8,6 +8,7 @@ from typing import Protocol, cast
 from worker.errors import BadPipeline
 from worker.events.announcer import Announcer, Ladder
 from worker.events.publisher import Publisher
+from worker.kafka.ranges import RangeReader, open_reader
 from worker.ledger import Arrivals, Claims, Cursors, Database, DeadLetters, Rings
 from worker.listeners.settling import Settler
 from worker.pipeline import Pipeline, load_object, load_pipelines
@@ -30,6 +31,7 @@ class App:
     rings: Rings
     dead_letters: DeadLetters
     settler: Settler
+    ranges: RangeReader
 
     def pipeline(self, name: str) -> Pipeline:
         """Look up a pipeline.
@@ -72,6 +74,8 @@ def open_app(settings: Settings) -> Iterator[App]:
     with ExitStack() as stack:
         database = stack.enter_context(Database(settings.require_database()))
         arrivals = Arrivals(database)
+        ranges = open_reader(settings.kafka)
+        stack.callback(ranges.close)
         yield App(
             settings=settings,
             pipelines=pipelines,
@@ -82,6 +86,7 @@ def open_app(settings: Settings) -> Iterator[App]:
             rings=Rings(database, lease=settings.ledger.lease),
             dead_letters=DeadLetters(database),
             settler=Settler(places=settings.places, ledger=arrivals, pipelines=pipelines),
+            ranges=ranges,
         )
 
 

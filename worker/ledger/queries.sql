@@ -139,13 +139,14 @@ set rows_committed = part.rows_committed,
     rows_in = a.rows_in + part.rows_in,
     rows_persisted = a.rows_persisted + part.rows_persisted,
     rows_dead = a.rows_dead + part.rows_dead,
+    rows_skipped = a.rows_skipped + part.rows_skipped,
     state = case when part.ended then 'done' else a.state end,
     finished_at = case when part.ended then now() end,
     reason = case when part.ended then null else a.reason end,
     detail = case when part.ended then null else a.detail end
 from unnest(%(ids)s::bigint[], %(rows_committed)s::bigint[], %(rows_in)s::bigint[], %(rows_persisted)s::bigint[],
-            %(rows_dead)s::bigint[], %(ended)s::boolean[])
-    as part (arrival_id, rows_committed, rows_in, rows_persisted, rows_dead, ended)
+            %(rows_dead)s::bigint[], %(rows_skipped)s::bigint[], %(ended)s::boolean[])
+    as part (arrival_id, rows_committed, rows_in, rows_persisted, rows_dead, rows_skipped, ended)
 where a.arrival_id = part.arrival_id;
 
 -- name: retry
@@ -268,7 +269,7 @@ delete from headgate.outbox where outbox_id = any(%(ids)s);
 -- name: arrivals
 -- Arrivals as people are shown them, newest first.
 select arrival_id, pipeline, source, name, state, size_bytes, reason, detail, attempts, rows_in, rows_persisted,
-       rows_dead, duplicate_of, replay_of, claimed_by, coalesce(kept_at, spool) as kept_at, arrived_at, claimed_at,
+       rows_dead, rows_skipped, duplicate_of, replay_of, claimed_by, coalesce(kept_at, spool) as kept_at, arrived_at, claimed_at,
        finished_at, due_at
 from headgate.arrival
 where (%(arrival_id)s::bigint is null or arrival_id = %(arrival_id)s)
@@ -290,7 +291,8 @@ where arrival_id = %(arrival_id)s and row_number is not null group by stage, rea
 -- name: dead_letters
 -- Dead letters, newest first.
 select d.dead_letter_id, d.arrival_id, a.pipeline, a.source, a.name, d.row_number, d.stage, d.reason, d.faults, d.original,
-       d.format, d.preamble, d.attempt, d.state, d.replayed_as, d.created_at, a.kept_at, coalesce(a.path, '') as path
+       d.format, d.preamble, d.envelope, d.attempt, d.state, d.replayed_as, d.created_at, a.kept_at,
+       coalesce(a.path, '') as path, a.topic
 from headgate.dead_letter as d join headgate.arrival as a using (arrival_id)
 where (%(ids)s::bigint[] is null or d.dead_letter_id = any(%(ids)s))
   and (%(pipeline)s::text is null or a.pipeline = %(pipeline)s)

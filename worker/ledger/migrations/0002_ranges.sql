@@ -12,6 +12,7 @@ alter table headgate.arrival
     add column first_offset bigint,
     add column end_offset   bigint,  -- exclusive
     add column ordered      boolean not null default false,  -- waits until those of its partition before it have ended
+    add column rows_skipped bigint not null default 0,  -- messages that are no records, as their topic's policy says
     add constraint arrival_kind check (
         (kind = 'file' and num_nulls(path, mtime_ns, content_sha256) = 0)
         or (kind = 'range' and num_nulls(cluster, topic, topic_id, partition, first_offset, end_offset) = 0
@@ -31,7 +32,8 @@ create function headgate.has_turn(mine headgate.arrival) returns boolean stable 
 $$;
 
 alter table headgate.dead_letter
-    add column envelope jsonb;  -- of a message: {offset, timestamp_ms, key, headers: [[name, value]]}, bytes in base64
+    add column envelope jsonb;  -- of a message: {partition, offset, timestamp_ms, key,
+    -- headers: [[name, value]], tombstone}, bytes in base64
 
 -- Up to where each partition is cut into ranges. Moved by compare-and-set in the transaction that opens the range.
 create table headgate.cursor (
