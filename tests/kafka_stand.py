@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from broker import Broker
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
+from harness import wait_until
 from specimens import pipeline as of_folder
 
 from worker.ledger import Cursors, Database
@@ -87,3 +88,27 @@ def check_each_once(database: Database) -> None:
             """
         ).fetchall()
     assert wrong == []
+
+
+def delete_records(kafka: Broker, topic: str, before: int, *, partition: int = 0) -> None:
+    """Delete the messages before an offset, as retention does."""
+    admin = kafka.admin()
+    for future in admin.delete_records([TopicPartition(topic, partition, before)]).values():
+        future.result(30)
+
+
+def delete_topic(kafka: Broker, topic: str) -> None:
+    """Delete a topic, and return when its name is free."""
+    admin = kafka.admin()
+    admin.delete_topics([topic])[topic].result(30)
+    wait_until(lambda: topic not in admin.list_topics(timeout=10).topics)
+
+
+def group_offset(kafka: Broker, group: str, topic: str, *, partition: int = 0) -> int:
+    """What the group committed; negative if nothing."""
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": group})
+    try:
+        (place,) = consumer.committed([TopicPartition(topic, partition)], timeout=30)
+        return place.offset
+    finally:
+        consumer.close()

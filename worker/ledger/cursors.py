@@ -46,6 +46,7 @@ class Cursor:
     halted: str | None  # why no more ranges are cut; None: they are
     detail: str | None  # the same, one sentence
     halted_at: datetime | None
+    resume_at: int | None  # of a halted one: the first offset that is worth going on from
     end_offset: int | None  # where the partition ended when it was last looked at
     owner: str | None  # the listener that looked
     seen_at: datetime | None
@@ -181,7 +182,15 @@ class Cursors:
                 raise AssertionError("a range is cut once: the cursor that was moved had passed it before")
         return [moved[cut] for cut in cuts]
 
-    def halt(self, place: Partition, reason: str, detail: str, *, lost: tuple[int, int] | None = None) -> bool:
+    def halt(
+        self,
+        place: Partition,
+        reason: str,
+        detail: str,
+        *,
+        lost: tuple[int, int] | None = None,
+        resume_at: int | None = None,
+    ) -> bool:
         """Cut no more ranges of a partition until a person resumes it; say so in an event and in the log.
 
         Args:
@@ -189,15 +198,15 @@ class Cursors:
             reason: a short, stable word.
             detail: one sentence: what happened, and what to do.
             lost: offsets, the last exclusive, that cannot be had any more.
+            resume_at: the offset to go on from once a person says so; None: where the cursor stands.
 
         Returns:
             Whether it was not halted before.
 
         """
         with self._database.transaction() as connection, connection.cursor(row_factory=class_row(Cursor)) as cursor:
-            halted = cursor.execute(
-                QUERIES["cursor_halt"], {**asdict(place), "reason": reason, "detail": detail}
-            ).fetchone()
+            asked = {**asdict(place), "reason": reason, "detail": detail, "resume_at": resume_at}
+            halted = cursor.execute(QUERIES["cursor_halt"], asked).fetchone()
             if halted is not None:
                 _halted(connection, halted, lost)
         if halted is not None:

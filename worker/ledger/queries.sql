@@ -382,7 +382,7 @@ returning partition;
 
 -- name: cursor_halt
 update headgate.cursor
-set halted = %(reason)s, detail = %(detail)s, halted_at = now()
+set halted = %(reason)s, detail = %(detail)s, resume_at = %(resume_at)s, halted_at = now()
 where pipeline = %(pipeline)s and source = %(source)s and cluster = %(cluster)s and topic_id = %(topic_id)s
   and partition = %(partition)s and halted is null
 returning *;
@@ -390,7 +390,7 @@ returning *;
 -- name: cursor_move
 -- By a person: to another offset, and no longer halted. Moved back, its ranges are new arrivals.
 update headgate.cursor
-set next_offset = %(to)s, halted = null, detail = null, halted_at = null, moved_at = now(),
+set next_offset = %(to)s, halted = null, detail = null, halted_at = null, resume_at = null, moved_at = now(),
     generation = generation + case when %(to)s < next_offset then 1 else 0 end
 where pipeline = %(pipeline)s and source = %(source)s and cluster = %(cluster)s and topic_id = %(topic_id)s
   and partition = %(partition)s and next_offset = %(expected)s

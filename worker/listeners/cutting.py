@@ -227,7 +227,7 @@ class Cutting:
             f"Offsets {cursor.next_offset} to {begin - 1} of {where} were deleted before they were taken in, by the "
             f"topic's retention or by a person; `{_resume(cursor)}` goes on at {begin}."
         )
-        self._halt(cursor, "retention", detail, (cursor.next_offset, begin))
+        self._halt(cursor, "retention", detail, lost=(cursor.next_offset, begin), resume_at=begin)
 
     def _halt_truncated(self, cursor: Cursor, end: int) -> None:
         where = f"{cursor.topic}[{cursor.partition}]"
@@ -235,10 +235,10 @@ class Cutting:
             f"{where} ends at {end}, and was taken in up to {cursor.next_offset}: brokers lost messages; "
             f"`{_resume(cursor)}` goes on at {end}."
         )
-        self._halt(cursor, "truncated", detail, (end, cursor.next_offset))
+        self._halt(cursor, "truncated", detail, lost=(end, cursor.next_offset), resume_at=end)
 
-    def _halt(self, cursor: Cursor, reason: str, detail: str, lost: tuple[int, int]) -> None:
-        self._ledger.halt(cursor.place, reason, detail, lost=lost)
+    def _halt(self, cursor: Cursor, reason: str, detail: str, *, lost: tuple[int, int], resume_at: int) -> None:
+        self._ledger.halt(cursor.place, reason, detail, lost=lost, resume_at=resume_at)
         self._cursors[cursor.place] = replace(cursor, halted=reason)
         self._since.pop(cursor.place, None)
 

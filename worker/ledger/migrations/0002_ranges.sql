@@ -48,6 +48,7 @@ create table headgate.cursor (
     halted      text,                  -- why no more ranges are cut; null: they are
     detail      text,                  -- the same, one sentence for a person
     halted_at   timestamptz,
+    resume_at   bigint,                -- of a halted one: the first offset that is worth going on from
     end_offset  bigint,                -- the partition's end when it was last looked at
     owner       text,                  -- the listener that looked
     seen_at     timestamptz,
