@@ -21,6 +21,7 @@ from worker.errors import HeadgateError, Misuse
 
 JAVA = 17  # the oldest that Kafka 4 runs on
 POMS = (Path(__file__).with_name("kafka-pom.xml"), Path(__file__).parents[2] / "infra" / "kafka" / "pom.xml")
+INSTEAD = "install it, or set HEADGATE_KAFKA_BOOTSTRAP to a broker of yours"
 LISTS = ("listeners", "advertised.listeners", "listener.security.protocol.map")
 
 # Modest, for a laptop: a few topics of small messages. The rest is as Kafka has it.
@@ -73,15 +74,26 @@ class EmbeddedKafka:
         remembered_port(self._port_file)
         remembered_port(self._controller_file)
 
+    def require_tools(self) -> None:
+        """See to it that there is what a broker needs here.
+
+        Raises:
+            Misuse: java is missing or too old, or mvn is missing; the text says what to do.
+
+        """
+        _require_java()
+        if not self._jars.exists() and shutil.which("mvn") is None:
+            raise Misuse(f"Kafka's jars are fetched by Maven, and there is no mvn: {INSTEAD}.")
+
     def prepare(self) -> None:
         """Make ready to start: jars, properties, a formatted data folder. Seconds the first time.
 
         Raises:
-            Misuse: java or mvn is missing or too old; the text says what to do.
+            Misuse: as `require_tools`.
             HeadgateError: the jars cannot be fetched, or the data folder cannot be formatted.
 
         """
-        _require_java()
+        self.require_tools()
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self._jars.exists():
             self._fetch()
@@ -100,6 +112,7 @@ class EmbeddedKafka:
             env=_environment(),
             cwd=self.folder,
             ready=self.ready,
+            ready_within=180,  # it starts beside everything else
             grace=30,
         )
 
@@ -164,10 +177,8 @@ class EmbeddedKafka:
 
     def _fetch(self) -> None:
         """Fetch the jars whole or not at all: their folder gets its name last."""
-        if shutil.which("mvn") is None:
-            raise Misuse("Kafka's jars are fetched by Maven, and there is no mvn: install it, or go without --kafka.")
-        fresh = self.folder / "jars.new"
-        for old in (fresh, *self.folder.glob("jars-*")):
+        fresh = self.folder / f"fetching-{os.getpid()}"  # a mvn whose `headgate up` was killed may still write its own
+        for old in (*self.folder.glob("fetching-*"), *self.folder.glob("jars-*")):
             shutil.rmtree(old, ignore_errors=True)
         maven = ("mvn", "--quiet", "--batch-mode", "--file", str(_pom()))
         command = (*maven, "dependency:copy-dependencies", f"-DoutputDirectory={fresh}")
@@ -193,7 +204,7 @@ def _pom() -> Path:
     for pom in POMS:
         if pom.exists():
             return pom
-    raise Misuse("This copy of Headgate brings no broker: set HEADGATE_KAFKA_BOOTSTRAP to one, or go without --kafka.")
+    raise Misuse(f"This copy of Headgate has no list of Kafka's jars: {INSTEAD}.")
 
 
 def _environment() -> dict[str, str]:
@@ -211,12 +222,12 @@ def _require_java() -> None:
     try:
         done = subprocess.run(["java", "-version"], check=False, capture_output=True, text=True, env=_environment())  # noqa: S607 - the user's own java
     except FileNotFoundError as error:
-        message = f"Kafka needs Java {JAVA} or newer, and there is no java: install it, or go without --kafka."
+        message = f"Kafka needs Java {JAVA} or newer, and there is no java: {INSTEAD}."
         raise Misuse(message) from error
     found = re.search(r'version "(\d+)', done.stderr)
     if found is None or int(found[1]) < JAVA:
         said = (done.stderr.splitlines() or ["nothing"])[0]
-        raise Misuse(f"Kafka needs Java {JAVA} or newer, and `java -version` says {said}: install a newer one.")
+        raise Misuse(f"Kafka needs Java {JAVA} or newer, and `java -version` says {said}: {INSTEAD}.")
 
 
 def _run(command: Sequence[str], folder: Path, what: str) -> None:
