@@ -8,7 +8,8 @@ from typing import Protocol, cast
 from worker.errors import BadPipeline
 from worker.events.announcer import Announcer, Ladder
 from worker.events.publisher import Publisher
-from worker.ledger import Arrivals, Claims, Database, DeadLetters, Rings
+from worker.kafka.ranges import RangeReader, open_reader
+from worker.ledger import Arrivals, Claims, Cursors, Database, DeadLetters, Rings
 from worker.listeners.settling import Settler
 from worker.pipeline import Pipeline, load_object, load_pipelines
 from worker.records.batch import Limits
@@ -26,9 +27,11 @@ class App:
     database: Database
     arrivals: Arrivals
     claims: Claims
+    cursors: Cursors
     rings: Rings
     dead_letters: DeadLetters
     settler: Settler
+    ranges: RangeReader
 
     def pipeline(self, name: str) -> Pipeline:
         """Look up a pipeline.
@@ -71,15 +74,19 @@ def open_app(settings: Settings) -> Iterator[App]:
     with ExitStack() as stack:
         database = stack.enter_context(Database(settings.require_database()))
         arrivals = Arrivals(database)
+        ranges = open_reader(settings.kafka)
+        stack.callback(ranges.close)
         yield App(
             settings=settings,
             pipelines=pipelines,
             database=database,
             arrivals=arrivals,
             claims=Claims(database, lease=settings.ledger.lease),
+            cursors=Cursors(database, arrivals),
             rings=Rings(database, lease=settings.ledger.lease),
             dead_letters=DeadLetters(database),
             settler=Settler(places=settings.places, ledger=arrivals, pipelines=pipelines),
+            ranges=ranges,
         )
 
 

@@ -184,6 +184,8 @@ class Settings(BaseSettings):
                 found["database_url"] = SecretStr(endpoints.database_url)
             if settings.api_url is None:
                 found["api_url"] = endpoints.api_url
+            if settings.kafka.bootstrap is None:
+                found["kafka"] = settings.kafka.model_copy(update={"bootstrap": endpoints.kafka_bootstrap})
         return settings.model_copy(update=found)
 
     @property
@@ -238,6 +240,7 @@ class Endpoints(BaseModel):
 
     database_url: str
     api_url: str
+    kafka_bootstrap: str | None = None
 
     @classmethod
     def read(cls, home: Path) -> Self | None:

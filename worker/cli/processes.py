@@ -19,6 +19,7 @@ def register(app: App) -> None:
 def up(
     *,
     demo: bool = False,
+    kafka: bool = False,
     exit_when_idle: bool = False,
     common: Common = Common(),
 ) -> int:
@@ -26,12 +27,14 @@ def up(
 
     Args:
         demo: drop the sample files into the inbox, and show their way.
+        kafka: start a Kafka broker too, for trying things out, unless HEADGATE_KAFKA_BOOTSTRAP names one. It needs
+            java 17 and mvn; without them all else goes on.
         exit_when_idle: end when all that arrived is done: with 0 if all of it was persisted, else 1.
 
     """
     from worker.processes.show import show
 
-    return asyncio.run(show(common.settings(discover=False), demo=demo, exit_when_idle=exit_when_idle))
+    return asyncio.run(show(common.settings(discover=False), demo=demo, kafka=kafka, exit_when_idle=exit_when_idle))
 
 
 def listen(*, common: Common = Common()) -> None:

@@ -7,6 +7,7 @@ from worker.cli.common import Common
 from worker.cli.output import print_json, print_table
 from worker.doctor import Verdict, examine
 from worker.ledger.summary import ring_counts, summaries
+from worker.topics import held_back
 
 
 def status(*, json: bool = False, common: Common = Common()) -> None:
@@ -17,7 +18,10 @@ def status(*, json: bool = False, common: Common = Common()) -> None:
 
     """
     with open_app(common.settings()) as opened:
-        rows = [asdict(each) for each in summaries(opened.database)]
+        found = {each.pipeline: each for each in summaries(opened.database)}
+        cursors = opened.cursors.find()
+        held = {each.name: held_back(each, found.get(each.name), cursors) for each in opened.pipelines}
+        rows = [{**asdict(each), "held_back_by": held.get(each.pipeline)} for each in found.values()]
         rings = asdict(ring_counts(opened.database))
     if json:
         print_json({"pipelines": rows, "rings": rings})

@@ -69,16 +69,20 @@ class Arrivals:
 
         """
         with self._database.transaction() as connection:
-            opened = self._open(connection, arrivals)
-            fresh = [each for each in opened if not each.known]
-            ids = [each.arrival_id for each in fresh]
-            connection.execute(QUERIES["post_arrived"], {"ids": ids})
-            rejected = [each.arrival_id for each in fresh if each.state is State.REJECTED]
-            if rejected:
-                connection.execute(QUERIES["set_aside_arrival"], {"ids": rejected, "stage": "intake"})
-                connection.execute(QUERIES["post_rejected"], {"ids": rejected})
-            for pipeline in {arrival.pipeline for arrival in arrivals}:
-                connection.execute(QUERIES["notify"], {"pipeline": pipeline})
+            return self.open_within(connection, arrivals)
+
+    def open_within(self, connection: Connection, arrivals: Sequence[NewArrival]) -> list[Opened]:
+        """Do the same in a transaction that holds more than this."""
+        opened = self._open(connection, arrivals)
+        fresh = [each for each in opened if not each.known]
+        ids = [each.arrival_id for each in fresh]
+        connection.execute(QUERIES["post_arrived"], {"ids": ids})
+        rejected = [each.arrival_id for each in fresh if each.state is State.REJECTED]
+        if rejected:
+            connection.execute(QUERIES["set_aside_arrival"], {"ids": rejected, "stage": "intake"})
+            connection.execute(QUERIES["post_rejected"], {"ids": rejected})
+        for pipeline in {arrival.pipeline for arrival in arrivals}:
+            connection.execute(QUERIES["notify"], {"pipeline": pipeline})
         return opened
 
     def replay(self, arrival: NewArrival, dead_letters: Sequence[int]) -> Opened:
@@ -267,6 +271,7 @@ def _row(arrival: NewArrival) -> dict[str, object]:
         "detail": arrival.detail,
         "replay_of": arrival.replay_of,
         "continues": arrival.continues,
+        "ordered": arrival.ordered,
     }
 
 

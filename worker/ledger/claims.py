@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one commit holds of one arrival."""
+    """What one commit holds of one arrival. A delete that a tombstone asked for counts as persisted."""
 
     arrival_id: int
     epoch: int
@@ -31,6 +31,7 @@ class Part:
     rows_persisted: int
     rows_dead: int
     ended: bool  # it is the arrival's last
+    rows_skipped: int = 0
 
 
 class Claims:
@@ -161,6 +162,7 @@ class Claims:
                 "rows_in": [part.rows_in for part in parts],
                 "rows_persisted": [part.rows_persisted for part in parts],
                 "rows_dead": [part.rows_dead for part in parts],
+                "rows_skipped": [part.rows_skipped for part in parts],
                 "ended": [part.ended for part in parts],
             },
         )

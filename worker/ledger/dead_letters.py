@@ -1,15 +1,14 @@
 """Dead letters: set aside in the transaction that persists the rest, shown, replayed or discarded later."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
-from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from worker.ledger.database import Connection, Database
 from worker.ledger.queries import QUERIES
-from worker.model import DeadLetter
+from worker.model import DeadLetter, Envelope
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +33,8 @@ class DeadLetterRecord:
     created_at: datetime
     kept_at: str | None
     path: bytes
+    envelope: Envelope | None = None  # of a message
+    topic: str | None = None  # of a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class DeadLetters:
             attempts: of each arrival, the attempt it is in.
 
         """
-        columns = "arrival_id, row_number, stage, reason, faults, original, format, preamble, attempt"
+        columns = "arrival_id, row_number, stage, reason, faults, original, format, preamble, attempt, envelope"
         with (
             connection.cursor() as cursor,
             cursor.copy(f"copy headgate.dead_letter ({columns}) from stdin") as copy,
@@ -76,14 +77,20 @@ class DeadLetters:
             for letter in letters:
                 faults = Jsonb([_without_nul(asdict(fault)) for fault in letter.faults])
                 row = (letter.arrival_id, letter.row, letter.stage.value, letter.reason.value, faults)
-                copy.write_row((*row, letter.original, letter.format, letter.preamble, attempts[letter.arrival_id]))
+                envelope = None if letter.envelope is None else Jsonb(_envelope(letter.envelope))
+                bytes_ = (letter.original, letter.format, letter.preamble)
+                copy.write_row((*row, *bytes_, attempts[letter.arrival_id], envelope))
 
     def find(self, selection: Selection) -> list[DeadLetterRecord]:
         """Dead letters as people are shown them, newest first."""
         asked = {**asdict(selection), "ids": list(selection.ids) or None}
-        rows = class_row(DeadLetterRecord)
-        with self._database.transaction() as connection, connection.cursor(row_factory=rows) as cursor:
-            return cursor.execute(QUERIES["dead_letters"], asked).fetchall()
+        with self._database.transaction() as connection:
+            rows = connection.execute(QUERIES["dead_letters"], asked).fetchall()
+        envelopes = [row.pop("envelope") for row in rows]
+        return [
+            DeadLetterRecord(**row, envelope=None if facts is None else Envelope.of(facts))
+            for row, facts in zip(rows, envelopes, strict=True)
+        ]
 
     def counts(self, arrival_id: int) -> list[tuple[str, str, int]]:
         """Of one arrival, how many records were set aside: (stage, reason, count), most first."""
@@ -100,6 +107,12 @@ class DeadLetters:
         """Close open dead letters; which of them were open."""
         asked = {"ids": list(ids), "state": state, "replayed_as": replayed_as}
         return [row["dead_letter_id"] for row in connection.execute(QUERIES["close_dead_letters"], asked)]
+
+
+def _envelope(envelope: Envelope) -> dict[str, object]:
+    # Names of headers are text of the sender's choice.
+    headers = tuple((name.replace("\0", "\\0"), value) for name, value in envelope.headers)
+    return replace(envelope, headers=headers).facts()
 
 
 def _without_nul(fault: dict[str, str | None]) -> dict[str, str | None]:

@@ -21,12 +21,13 @@ from worker.sinks.postgres import count_rows
 REFRESH = 0.25  # seconds
 
 
-async def show(settings: Settings, *, demo: bool, exit_when_idle: bool) -> int:
+async def show(settings: Settings, *, demo: bool, kafka: bool, exit_when_idle: bool) -> int:
     """Bring everything up, and show what happens until Ctrl-C, or until all that arrived is done.
 
     Args:
         settings: of all processes.
         demo: drop the sample files first.
+        kafka: start a Kafka broker too, unless one is given.
         exit_when_idle: end when nothing is under way any more.
 
     Returns:
@@ -41,10 +42,12 @@ async def show(settings: Settings, *, demo: bool, exit_when_idle: bool) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     console.print("Starting PostgreSQL, the Prefect server, the listener and the worker ...")
-    async with up(settings) as running:
+    async with up(settings, kafka=kafka) as running:
         with open_app(running.settings) as app:
             console.print(f"Prefect UI:     {running.ui_url}")
             console.print(f"Watched folder: {settings.inbox}", soft_wrap=True)
+            if running.settings.kafka.bootstrap is not None:
+                console.print(f"Kafka broker:   {running.settings.kafka.bootstrap}")
             console.print("Drop files into its folders at any time; Ctrl-C ends.")
             since = await asyncio.to_thread(database_time, app.database)
             if demo:
