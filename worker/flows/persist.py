@@ -48,12 +48,13 @@ async def persist_chunk(number: int, table: str) -> None:
         table: where the rows come to rest.
 
     """
-    parts = await asyncio.to_thread(_persist, workbench(), number)
+    parts = await asyncio.to_thread(commit_chunk, workbench(), number)
     rows, dead = sum(part.rows_persisted for part in parts), sum(part.rows_dead for part in parts)
     log.info("persisted", action="persist", table=table, chunk=number, rows=rows, dead_letters=dead)
 
 
-def _persist(bench: Workbench, number: int) -> Sequence[Part]:
+def commit_chunk(bench: Workbench, number: int) -> Sequence[Part]:
+    """Commit one chunk: what each arrival has of it."""
     chunk = bench.chunks[number]
     epochs = {
         extent.arrival_id: bench.arrivals[extent.arrival_id].epoch

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
+from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from worker.ledger.database import Connection, Database
 from worker.ledger.queries import QUERIES
-from worker.model import DeadLetter, Envelope
+from worker.model import DeadLetter, Envelope, RangePosition
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class DeadLetterRecord:
     kept_at: str | None
     path: bytes
     envelope: Envelope | None = None  # of a message
-    topic: str | None = None  # of a message
+    range: RangePosition | None = None  # that the arrival was; None: a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +87,7 @@ class DeadLetters:
         asked = {**asdict(selection), "ids": list(selection.ids) or None}
         with self._database.transaction() as connection:
             rows = connection.execute(QUERIES["dead_letters"], asked).fetchall()
-        envelopes = [row.pop("envelope") for row in rows]
-        return [
-            DeadLetterRecord(**row, envelope=None if facts is None else Envelope.of(facts))
-            for row, facts in zip(rows, envelopes, strict=True)
-        ]
+        return [_record(row) for row in rows]
 
     def counts(self, arrival_id: int) -> list[tuple[str, str, int]]:
         """Of one arrival, how many records were set aside: (stage, reason, count), most first."""
@@ -107,6 +104,21 @@ class DeadLetters:
         """Close open dead letters; which of them were open."""
         asked = {"ids": list(ids), "state": state, "replayed_as": replayed_as}
         return [row["dead_letter_id"] for row in connection.execute(QUERIES["close_dead_letters"], asked)]
+
+
+def _record(row: DictRow) -> DeadLetterRecord:
+    facts = row.pop("envelope")
+    envelope = None if facts is None else Envelope.of(facts)
+    position = RangePosition(
+        cluster=row.pop("cluster"),
+        topic=row.pop("topic"),
+        topic_id=row.pop("topic_id"),
+        partition=row.pop("partition"),
+        first=row.pop("first_offset"),
+        end=row.pop("end_offset"),
+        size=row.pop("size_bytes"),
+    )
+    return DeadLetterRecord(**row, envelope=envelope, range=None if position.topic is None else position)
 
 
 def _envelope(envelope: Envelope) -> dict[str, object]:

@@ -292,7 +292,8 @@ where arrival_id = %(arrival_id)s and row_number is not null group by stage, rea
 -- Dead letters, newest first.
 select d.dead_letter_id, d.arrival_id, a.pipeline, a.source, a.name, d.row_number, d.stage, d.reason, d.faults, d.original,
        d.format, d.preamble, d.envelope, d.attempt, d.state, d.replayed_as, d.created_at, a.kept_at,
-       coalesce(a.path, '') as path, a.topic
+       coalesce(a.path, '') as path,
+       a.cluster, a.topic, a.topic_id, a.partition, a.first_offset, a.end_offset, a.size_bytes
 from headgate.dead_letter as d join headgate.arrival as a using (arrival_id)
 where (%(ids)s::bigint[] is null or d.dead_letter_id = any(%(ids)s))
   and (%(pipeline)s::text is null or a.pipeline = %(pipeline)s)

@@ -11,7 +11,7 @@ from worker.pipeline import Pipeline, Topic
 from worker.records.batch import ROW, Batch, Limits, Original, Refusal, cut, number_rows
 from worker.records.json_line import LineReader
 from worker.records.json_records import LineParser
-from worker.records.messages import Unreadable, envelope, moments, offsets
+from worker.records.messages import MESSAGES, OFFSETS, Unreadable, envelope, moments, offsets
 from worker.records.values import ValueReader, text, undecodable, value_reader
 
 
@@ -141,7 +141,7 @@ class Decoder:
         for place, (row, offset, value) in enumerate(messages.select(ROW, "offset", "value").iter_rows()):
             # Too large to be kept beside the others: the message stays where it is, and what to read again is kept.
             fault = Fault("size", None, f"{len(value)} bytes")
-            original = Original(offsets(offset, offset + 1), "offsets", envelope=envelope(messages, place))
+            original = Original(offsets(offset, offset + 1), OFFSETS, envelope=envelope(messages, place))
             refusal = Refusal(self.arrival_id, row, Reason.TOO_LARGE, (fault,))
             sorting.dead.append(refusal.dead_letter(Stage.PARSE, original))
 
@@ -158,11 +158,11 @@ class Decoder:
             reason=found.reason,
             faults=(Fault(where, None, cut(found.detail)),),
             original=offsets(found.first, found.end),
-            format="offsets",
+            format=OFFSETS,
         )
         columns = dict.fromkeys(self.pipeline.schema.column_names(), pl.String)
         empty = number_rows(pl.DataFrame(schema=columns), self.arrival_id, 1)
-        return Batch(empty, (letter,), lambda _: Original(letter.original, "offsets"))
+        return Batch(empty, (letter,), lambda _: Original(letter.original, OFFSETS))
 
 
 @dataclass(slots=True)
@@ -179,7 +179,7 @@ class _Sorting:
 
     def original(self, row: int) -> Original:
         place = int(self.messages[ROW].search_sorted(row))
-        return Original(self.messages.item(place, "value") or b"", "messages", envelope=envelope(self.messages, place))
+        return Original(self.messages.item(place, "value") or b"", MESSAGES, envelope=envelope(self.messages, place))
 
 
 def _last(headers: pl.Series, name: str) -> pl.Series:

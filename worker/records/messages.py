@@ -1,6 +1,7 @@
 """Messages as they come from a topic: frames of raw bytes, which every reader gives and every decoder takes."""
 
 import datetime as dt
+import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from worker.records.batch import ROW
 Header = tuple[str, bytes | None]
 
 HEADERS = pl.List(pl.Struct({"name": pl.String, "value": pl.Binary}))
+MESSAGES = "messages"  # how the original of a dead letter is written: it is the value
+OFFSETS = "offsets"  # the same: it says which messages are to be read again
 ENDING = ".messages"  # of a spooled file of such frames, in Arrow IPC
 # A block of messages, by rising `_row`. `headers` is null where there are none, which most messages are.
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -116,6 +119,13 @@ def again(messages: Iterable[tuple[bytes, Envelope]]) -> pl.DataFrame:
         },
         schema=SCHEMA,
     )
+
+
+def spooled(messages: pl.DataFrame) -> bytes:
+    """Write messages as the content of a file that ends in `.messages`."""
+    file = io.BytesIO()
+    messages.write_ipc(file)
+    return file.getvalue()
 
 
 def moments(timestamps: pl.Series) -> pl.Series:
