@@ -3,17 +3,22 @@
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
+import dataframely as dy
 from broker import Broker
 from confluent_kafka import Consumer, Producer, TopicPartition
 from harness import wait_until
-from specimens import pipeline as of_folder
 
 from worker.ledger import Cursors, Database
 from worker.listeners.kafka import KafkaListener
-from worker.pipeline import Pipeline, Topic
+from worker.pipeline import Pipeline, Table, Topic
 from worker.settings import KafkaSettings
+
+
+class Row(dy.Schema):
+    """What `publish` publishes."""
+
+    id = dy.Int64(primary_key=True)
 
 
 def publish(kafka: Broker, topic: str, count: int, *, partition: int | None = 0) -> None:
@@ -31,7 +36,14 @@ def publish(kafka: Broker, topic: str, count: int, *, partition: int | None = 0)
 
 def of_topics(*topics: Topic, name: str = "weather", max_waiting: int = 1000, max_arrivals: int = 1000) -> Pipeline:
     """Declare a pipeline of topics."""
-    return replace(of_folder(name, max_arrivals=max_arrivals), sources=topics, max_waiting=max_waiting)
+    return Pipeline(
+        name=name,
+        sources=topics,
+        schema=Row,
+        sink=Table(name, mode="upsert"),
+        max_waiting=max_waiting,
+        max_arrivals=max_arrivals,
+    )
 
 
 def reach(kafka: Broker, *, group: str) -> KafkaSettings:
