@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from harness import Stand, wait_until
 
 
 @pytest.fixture
-def home_with_jars(prefect_stand: Stand, kafka: Broker) -> Iterator[Stand]:
+def home_with_jars(prefect_stand: Stand, kafka: Broker) -> Stand:
     """A stand whose home has the jars already: fetching them is tried elsewhere."""
     jars = next(kafka.data.parent.glob("jars-*"))
     folder = prefect_stand.home / "kafka"

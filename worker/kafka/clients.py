@@ -1,10 +1,10 @@
 """Clients of kafka-python, opened so that a failure leaves nothing behind."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TypeVar
 
-from kafka import KafkaAdminClient, KafkaConsumer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
 
@@ -79,6 +79,25 @@ def open_admin(settings: KafkaSettings, *, within: int = BOOTSTRAP) -> Iterator[
         yield admin
     finally:
         admin.close()
+
+
+@contextmanager
+def open_producer(settings: KafkaSettings, **options: object) -> Iterator[KafkaProducer]:
+    """Open a producer whose messages are acknowledged by all replicas, each kept once however often it is sent.
+
+    Raises:
+        BadSettings: the settings cannot work.
+        KafkaUnavailable: no broker answers.
+
+    """
+    ours: dict[str, object] = {"acks": "all", "enable_idempotence": True, "allow_auto_create_topics": False}
+    producer = _open(KafkaProducer, settings, **ours, **options)
+    try:
+        yield producer
+    finally:
+        # What is not acknowledged by now nobody waits for.
+        with suppress(KafkaError):
+            producer.close(timeout=CLOSING / 1000)
 
 
 def _open(kind: Callable[..., T], settings: KafkaSettings, **options: object) -> T:
