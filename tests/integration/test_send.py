@@ -127,3 +127,29 @@ def test_what_was_acknowledged_is_counted_when_the_broker_goes_away(sending: Sta
     assert process.wait(120) == 0, sending.log_of("send")
     assert json.loads(sending.log_of("send"))["acknowledged"] == 200
     assert [(value or b"").decode() for _, value, _ in read(kafka, topic)] == lines
+
+
+def test_doctor_says_which_topic_is_missing_and_which_broker_does_not_answer(sending: Stand, kafka: Broker) -> None:
+    there, missing = kafka.topic(), f"missing-{uuid4().hex[:8]}"
+    pipeline = "Pipeline(name='w', sources=sources, schema=Weather, sink=Table('w', mode='append'))"
+    sending.declare(
+        "from automations.pipelines.weather import Weather\n"
+        "from worker import Pipeline, Table, Topic\n"
+        f"sources = (Topic({there!r}), Topic({missing!r}))\n"
+        f"PIPELINES = ({pipeline},)\n"
+    )
+
+    def finding(**env: str) -> dict[str, str]:
+        done = sending.run("doctor", "--json", check=False, env=env)
+        assert done.stdout, done.stderr
+        found: list[dict[str, str]] = json.loads(done.stdout)
+        return next(each for each in found if each["check"] == "Kafka")
+
+    said = finding()
+    assert said["verdict"] == "warning"
+    assert said["detail"].startswith(f"topic {missing} is not there; there are: ")
+    kafka.topic(name=missing)
+    assert finding()["verdict"] == "ok"
+    said = finding(HEADGATE_KAFKA_SECURITY="SSL")
+    assert said["verdict"] == "failed"
+    assert said["detail"].endswith("correct HEADGATE_KAFKA_SECURITY.")
