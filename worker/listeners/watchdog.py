@@ -69,8 +69,12 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._stop.wait(TICK):
-            doing = self._doing
-            self._waited += TICK
-            if doing is not None and self._waited > self._patience:
-                self._bite(doing)
-                self._doing = None
+            self.tick()
+
+    def tick(self) -> None:
+        """Count a second, and bite if it was one too many."""
+        doing = self._doing
+        self._waited += TICK
+        if doing is not None and self._waited > self._patience:
+            self._bite(doing)
+            self._doing = None

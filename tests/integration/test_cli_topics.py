@@ -1,0 +1,109 @@
+"""`headgate topics` as operators meet it: what is shown, what is refused, what is written down."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from broker import Broker
+from harness import Stand, wait_until
+from kafka_stand import covered, delete_records, listening, of_topics, publish, reach
+
+from worker.ledger import Arrivals, Cursors, Database
+from worker.pipeline import Topic
+
+PIPELINES = """
+import dataframely as dy
+from worker import Pipeline, Table
+from worker.pipeline import Topic
+
+class Row(dy.Schema):
+    id = dy.Int64(primary_key=True)
+
+TABLE = Table("weather", mode="append")
+PIPELINES = [Pipeline(name="weather", sources=[Topic("{topic}")], schema=Row, sink=TABLE, max_waiting=1)]
+"""
+
+
+@pytest.fixture
+def topic(stand: Stand, kafka: Broker) -> str:
+    """A topic of two partitions: of the first, five messages were taken in and three are lost; the second is empty."""
+    made = kafka.topic(partitions=2)
+    stand.declare(PIPELINES.format(topic=made))
+    stand.environment["HEADGATE_KAFKA_BOOTSTRAP"] = kafka.bootstrap
+    with Database(stand.database_url) as database:
+        database.migrate()
+        cursors = Cursors(database, Arrivals(database))
+        with listening(reach(kafka, group=made), cursors, [of_topics(Topic(made))]):
+            publish(kafka, made, 5)
+            wait_until(lambda: covered(database, made) == 5)
+            publish(kafka, made, 5)
+            wait_until(lambda: cursors.find(partition=0)[0].next_offset == 10)
+        # As if the last five had not been cut: they waited for room.
+        stand.sql("delete from headgate.arrival where first_offset = 5")
+        stand.sql("update headgate.cursor set next_offset = 5 where partition = 0")
+        delete_records(kafka, made, 8)
+        with listening(reach(kafka, group=made), cursors, [of_topics(Topic(made))]):
+            wait_until(lambda: cursors.find(partition=0)[0].halted)
+    return made
+
+
+def said(stand: Stand, *command: str) -> dict[str, object]:
+    """What a command prints as JSON."""
+    told = json.loads(stand.run("topics", *command, "--json").stdout)
+    assert isinstance(told, dict)
+    return told
+
+
+def refused(stand: Stand, *command: str) -> str:
+    done = stand.run("topics", *command, check=False)
+    assert done.returncode == 2, done.stdout
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def changes(stand: Stand) -> list[tuple[str, int, int, str]]:
+    rows = stand.sql("select * from headgate.cursor_change order by cursor_change_id")
+    return [(row["action"], row["from_offset"], row["to_offset"], row["reason"]) for row in rows]
+
+
+def test_a_halted_partition_is_shown_and_resumed_with_the_first_message_there_is(stand: Stand, topic: str) -> None:
+    shown = stand.run("topics").stdout
+    assert "retention" in shown
+    assert "headgate topics resume weather" in " ".join(shown.split())
+    listed = json.loads(stand.run("topics", "--json").stdout)
+    assert [(each["partition"], each["next_offset"], each["lag"]) for each in listed] == [(0, 5, 5), (1, 0, 0)]
+    status = json.loads(stand.run("status", "--json").stdout)
+    assert "1 halted partition" in status["pipelines"][0]["held_back_by"]
+    assert "1 unfinished arrivals (max_waiting=1)" in status["pipelines"][0]["held_back_by"]
+
+    before = changes(stand)
+    command = ("resume", "weather", topic, "0", "--reason", "nobody needs them")
+    told = said(stand, *command, "--dry-run")
+    assert (told["done"], told["from_offset"], told["to_offset"], told["skipped"]) == (False, 5, 8, 3)
+    assert changes(stand) == before
+    assert said(stand, *command)["done"]
+    assert changes(stand)[-1] == ("resume", 5, 8, "nobody needs them")
+    (row,) = stand.sql("select * from headgate.cursor where partition = 0")
+    assert (row["next_offset"], row["halted"]) == (8, None)
+    (by,) = stand.sql("select by from headgate.cursor_change where action = 'resume'")
+    assert "@" in by["by"]
+    assert "is not halted" in refused(stand, *command)
+
+
+def test_a_partition_is_set_to_another_offset_and_never_by_accident_to_one_before(stand: Stand, topic: str) -> None:
+    command = ("reset", "weather", topic, "0", "--reason", "a test")
+    assert said(stand, *command, "--to", "latest")["to_offset"] == 10
+    complaint = refused(stand, *command, "--to", "earliest")
+    assert "offsets 8 to 9 were taken in before" in complaint
+    assert "added once more" in complaint
+    assert "--again" in complaint
+    assert said(stand, *command, "--to", "9", "--dry-run")["taken_in_again"] == 1
+    assert said(stand, *command, "--to", "9", "--again")["done"]
+    assert "has offsets 8 to 10" in refused(stand, *command, "--to", "7", "--again")
+    assert "write earliest, latest" in refused(stand, *command, "--to", "noon")
+    long_ago = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    assert said(stand, *command, "--to", long_ago, "--dry-run")["to_offset"] == 8
+    soon = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    assert said(stand, *command, "--to", soon, "--dry-run")["to_offset"] == 10
+    assert "has no cursor" in refused(stand, "resume", "weather", topic, "7", "--reason", "a test")
+    assert [change[:3] for change in changes(stand)[-2:]] == [("reset", 5, 10), ("reset", 10, 9)]
