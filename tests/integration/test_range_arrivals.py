@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import polars as pl
 import pytest
 from broker import Broker
 from confluent_kafka import TopicPartition
@@ -12,11 +13,13 @@ from pydantic import SecretStr
 from topics import position, publish
 
 from worker.app import App, open_app
+from worker.copies import send_copies
 from worker.flows.ingest import _end
 from worker.flows.persist import commit_chunk
 from worker.flows.workbench import Workbench, laid_out
 from worker.ledger.dead_letters import DeadLetterRecord, Selection
 from worker.model import NewArrival, RangePosition
+from worker.records.messages import envelope
 from worker.records.parsing import parse
 from worker.replay import replay
 from worker.settings import KafkaSettings, RecordsSettings, Settings
@@ -45,7 +48,7 @@ class Note(dy.Schema):
 PIPELINES = (
     Pipeline(
         name="items",
-        sources=(Topic("TOPIC", ordered=True, tombstones="delete", empty="skip"),),
+        sources=(Topic("TOPIC", ordered=True, tombstones="delete", empty="skip", dead_letters="TOPIC-dead"),),
         schema=Item,
         sink=Table("items", mode="upsert"),
     ),
@@ -106,6 +109,11 @@ def run(app: App, name: str = "items", *, chunks: int | None = None) -> None:
             commit_chunk(bench, number)
         if chunks is None:
             _end(bench)
+
+
+def read_all(app: App, where: RangePosition) -> pl.DataFrame:
+    """All messages of a range."""
+    return pl.concat([block for block in app.ranges.read(where, after=0) if isinstance(block, pl.DataFrame)])
 
 
 def open_letters(app: App) -> list[DeadLetterRecord]:
@@ -262,3 +270,31 @@ def test_a_range_that_is_gone_is_rejected_and_may_be_sent_again(
     run(app)
     assert [row["state"] for row in stand.arrivals()] == ["rejected", "rejected"]
     assert stand.arrivals()[1]["first_offset"] == 0
+
+
+def test_a_copy_of_a_dead_letter_goes_to_its_topic_with_the_cause(
+    app: App, stand: Stand, kafka: Broker, topic: str
+) -> None:
+    """A topic that is not there yet loses nothing: the copy comes once it is."""
+    publish(kafka, topic, [b"no json", None], keys=[b"k\xff", None], headers=[[("h", b"1"), ("h", None)], []])
+    arrive(app, position(kafka, topic, 0, 2))
+    run(app)
+    assert send_copies(app) == 0
+    assert stand.sql("select count(*) as owed from headgate.dead_letter where copied_at is null") == [{"owed": 2}]
+    kafka.topic(name=f"{topic}-dead")
+    assert send_copies(app) == 2
+    assert send_copies(app) == 0
+    copies = read_all(app, position(kafka, f"{topic}-dead", 0, 2))
+    assert copies.select("key", "value").rows() == [(b"k\xff", b"no json"), (b"", None)]
+    one, other = (envelope(copies, place) for place in range(2))
+    assert one.headers[:2] == (("h", b"1"), ("h", b""))
+    facts = dict(one.headers[2:])
+    assert facts.pop("kafka_dlt-original-timestamp") is not None
+    assert facts == {
+        "kafka_dlt-original-topic": topic.encode(),
+        "kafka_dlt-original-partition": bytes(4),
+        "kafka_dlt-original-offset": bytes(8),
+        "kafka_dlt-exception-fqcn": b"headgate.malformed",
+        "kafka_dlt-exception-message": b"parse: json Expecting value at character 1",
+    }
+    assert dict(other.headers)["kafka_dlt-original-offset"] == (1).to_bytes(8, "big")

@@ -77,7 +77,10 @@ def commit_chunk(bench: Workbench, number: int) -> Sequence[Part]:
         crashpoint("persist.in-transaction")
         letters += bench.set_aside(refusals, Stage.PERSIST)
         bench.app.dead_letters.set_aside(
-            connection, letters, {arrival_id: bench.arrivals[arrival_id].attempt for arrival_id in epochs}
+            connection,
+            letters,
+            {arrival_id: bench.arrivals[arrival_id].attempt for arrival_id in epochs},
+            bench.copies(),
         )
         parts = _parts(chunk, epochs, committed, frame, deletes, letters)
         reasons = Counter(letter.reason.value for letter in letters)

@@ -112,6 +112,11 @@ class Workbench:
             limits=limits,
         )
 
+    def copies(self) -> dict[int, str]:
+        """Of each arrival whose dead letters are to be copied, the topic that gets the copies."""
+        topics = {topic.name: topic.dead_letters for topic in self.pipeline.topics if topic.dead_letters}
+        return {each.arrival_id: topics[each.source] for each in self.claim.arrivals if each.source in topics}
+
     def count(self, arrival_id: int) -> Counts:
         """The counts of an arrival, to be added to."""
         return self.counts.setdefault(arrival_id, Counts())

@@ -1,6 +1,7 @@
 """Dead letters: set aside in the transaction that persists the rest, shown, replayed or discarded later."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
@@ -10,6 +11,7 @@ from psycopg.types.json import Jsonb
 from worker.ledger.database import Connection, Database
 from worker.ledger.queries import QUERIES
 from worker.model import DeadLetter, Envelope, RangePosition
+from worker.records.messages import MESSAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,20 @@ class DeadLetterRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """A dead letter that a topic is to have a copy of."""
+
+    dead_letter_id: int
+    copy_to: str  # the topic
+    topic: str  # that the message came in by
+    stage: str
+    reason: str
+    faults: list[dict[str, str | None]]
+    original: bytes
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """Which dead letters are meant; what is left out does not narrow."""
 
@@ -61,16 +77,25 @@ class DeadLetters:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def set_aside(self, connection: Connection, letters: Sequence[DeadLetter], attempts: Mapping[int, int]) -> None:
+    def set_aside(
+        self,
+        connection: Connection,
+        letters: Sequence[DeadLetter],
+        attempts: Mapping[int, int],
+        copies: Mapping[int, str] | None = None,
+    ) -> None:
         """Write dead letters in the transaction that fenced their arrivals.
 
         Args:
             connection: in that transaction.
             letters: the records.
             attempts: of each arrival, the attempt it is in.
+            copies: of each arrival whose messages are to be copied, the topic that gets the copies.
 
         """
-        columns = "arrival_id, row_number, stage, reason, faults, original, format, preamble, attempt, envelope"
+        columns = (
+            "arrival_id, row_number, stage, reason, faults, original, format, preamble, attempt, envelope, copy_to"
+        )
         with (
             connection.cursor() as cursor,
             cursor.copy(f"copy headgate.dead_letter ({columns}) from stdin") as copy,
@@ -80,7 +105,19 @@ class DeadLetters:
                 row = (letter.arrival_id, letter.row, letter.stage.value, letter.reason.value, faults)
                 envelope = None if letter.envelope is None else Jsonb(_envelope(letter.envelope))
                 bytes_ = (letter.original, letter.format, letter.preamble)
-                copy.write_row((*row, *bytes_, attempts[letter.arrival_id], envelope))
+                copy_to = (copies or {}).get(letter.arrival_id) if letter.format == MESSAGES else None
+                copy.write_row((*row, *bytes_, attempts[letter.arrival_id], envelope, copy_to))
+
+    @contextmanager
+    def uncopied(self, *, limit: int = 500) -> Iterator[list[Copy]]:
+        """Take dead letters whose copy is not on its topic yet; they are marked as copied when the block ends well.
+
+        Should the commit then fail, they are copied again: a copy may come twice, and is never lost.
+        """
+        with self._database.transaction() as connection:
+            rows = connection.execute(QUERIES["uncopied_dead_letters"], {"limit": limit}).fetchall()
+            yield [Copy(**{**row, "envelope": Envelope.of(row["envelope"])}) for row in rows]
+            connection.execute(QUERIES["copied_dead_letters"], {"ids": [row["dead_letter_id"] for row in rows]})
 
     def find(self, selection: Selection) -> list[DeadLetterRecord]:
         """Dead letters as people are shown them, newest first."""

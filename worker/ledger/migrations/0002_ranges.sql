@@ -32,8 +32,11 @@ create function headgate.has_turn(mine headgate.arrival) returns boolean stable 
 $$;
 
 alter table headgate.dead_letter
-    add column envelope jsonb;  -- of a message: {partition, offset, timestamp_ms, key,
-    -- headers: [[name, value]], tombstone}, bytes in base64
+    -- of a message: {partition, offset, timestamp_ms, key, headers: [[name, value]], tombstone}, bytes in base64
+    add column envelope  jsonb,
+    add column copy_to   text,          -- the topic that is to have a copy; null: none
+    add column copied_at timestamptz;
+create index dead_letter_copy on headgate.dead_letter (dead_letter_id) where copy_to is not null and copied_at is null;
 
 -- Up to where each partition is cut into ranges. Moved by compare-and-set in the transaction that opens the range.
 create table headgate.cursor (
