@@ -13,8 +13,7 @@ from worker.pipeline import Topic
 
 PIPELINES = """
 import dataframely as dy
-from worker import Pipeline, Table
-from worker.pipeline import Topic
+from worker import Pipeline, Table, Topic
 
 class Row(dy.Schema):
     id = dy.Int64(primary_key=True)

@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 import psycopg
 import pytest
@@ -25,6 +26,7 @@ from kafka_stand import (
 from structlog.testing import capture_logs
 
 from worker.ledger import Arrivals, Claims, Cursors, Database
+from worker.ledger.summary import database_time
 from worker.pipeline import Topic
 
 Covered = Callable[[str, int], None]
@@ -191,11 +193,11 @@ def test_a_topic_that_is_made_again_under_a_running_listener_is_never_mixed_up_w
         publish(kafka, topic, 3)
         await_covered(topic, 3)
         delete_topic(kafka, topic)
-        publish(kafka, other, 2)
-        await_covered(other, 2)
         kafka.topic(name=topic)
         publish(kafka, topic, 7)
+        publish(kafka, other, 2)
         await_covered(topic, 10)
+        await_covered(other, 2)
     old, new = cursors.find(topic=topic)
     assert (old.halted, old.next_offset, new.next_offset) == ("recreated", 3, 7)
     assert lost(database) == []
@@ -258,14 +260,15 @@ def test_of_a_transaction_nothing_is_cut_before_its_end(
     topic = kafka.topic()
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": topic})
     producer.init_transactions(30)
-    with listening(reach(kafka, group=topic), cursors, [of_topics(Topic(topic))]):
+    with listening(reach(kafka, group=topic), cursors, [of_topics(Topic(topic, max_age=0))]):
         publish(kafka, topic, 2)
         await_covered(topic, 2)
         producer.begin_transaction()
         producer.produce(topic, b"{}", partition=0)
         producer.flush(30)
         publish(kafka, topic, 3)
-        await_covered(topic, 2)
+        await_look(database, cursors)
+        assert (covered(database, topic), cursors.find()[0].end_offset) == (2, 2)
         producer.abort_transaction(30)
         await_covered(topic, 7)
         producer.begin_transaction()
@@ -296,6 +299,16 @@ def test_a_broker_that_is_absent_at_the_start_and_goes_away_later_is_waited_for(
     assert lines[0].startswith("No Kafka broker answers")
     assert lines[1] == "Kafka answers again"
     assert len(lines) in {2, 4}, "one line when it goes, one when it is back"
+
+
+def await_look(database: Database, cursors: Cursors) -> None:
+    """Wait until the listener has looked at the ends of partitions, and began to after this was called."""
+
+    def looked(since: datetime) -> None:
+        wait_until(lambda: (cursors.find()[0].seen_at or since) > since, within=20)
+
+    looked(database_time(database))
+    looked(database_time(database))
 
 
 def told(logs: Sequence[Mapping[str, object]]) -> list[str]:
