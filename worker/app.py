@@ -1,6 +1,6 @@
 """The composition root: settings become adapters, on one exit stack, and nowhere else."""
 
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -9,6 +9,7 @@ from worker.errors import BadPipeline
 from worker.events.announcer import Announcer, Ladder
 from worker.events.publisher import Publisher
 from worker.kafka.ranges import RangeReader, open_reader
+from worker.kafka.registry import open_schemas
 from worker.ledger import Arrivals, Claims, Cursors, Database, DeadLetters, Rings
 from worker.listeners.settling import Settler
 from worker.pipeline import Pipeline, load_object, load_pipelines
@@ -32,6 +33,7 @@ class App:
     dead_letters: DeadLetters
     settler: Settler
     ranges: RangeReader
+    schemas: Callable[[int], str] | None  # asks the schema registry, if there is one
 
     def pipeline(self, name: str) -> Pipeline:
         """Look up a pipeline.
@@ -87,6 +89,7 @@ def open_app(settings: Settings) -> Iterator[App]:
             dead_letters=DeadLetters(database),
             settler=Settler(places=settings.places, ledger=arrivals, pipelines=pipelines),
             ranges=ranges,
+            schemas=open_schemas(settings.kafka),
         )
 
 

@@ -97,7 +97,7 @@ class Workbench:
                 position=arrival.range,
                 after=arrival.rows_committed,
                 reader=self.app.ranges,
-                decoder=Decoder.of(topic, self.pipeline, limits, arrival.arrival_id),
+                decoder=Decoder.of(topic, self.pipeline, limits, arrival.arrival_id, self.app.schemas),
                 kept=self.folder,
             )
         place = self.app.settings.places.spool / (arrival.spool or "-")
@@ -110,6 +110,7 @@ class Workbench:
             source=arrival.source,
             pipeline=self.pipeline,
             limits=limits,
+            schemas=self.app.schemas,
         )
 
     def copies(self) -> dict[int, str]:

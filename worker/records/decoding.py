@@ -8,7 +8,8 @@ import polars as pl
 
 from worker.model import DeadLetter, Fault, Reason, Stage
 from worker.pipeline import Pipeline, Topic
-from worker.records.batch import ROW, Batch, Limits, Original, Refusal, cut, number_rows
+from worker.records.batch import ARRIVAL, ROW, Batch, Limits, Original, Refusal, cut, number_rows
+from worker.records.binary_values import Schemas
 from worker.records.json_line import LineReader
 from worker.records.json_records import LineParser
 from worker.records.messages import MESSAGES, OFFSETS, Unreadable, envelope, moments, offsets
@@ -26,7 +27,9 @@ class Decoder:
     read: ValueReader
 
     @classmethod
-    def of(cls, topic: Topic, pipeline: Pipeline, limits: Limits, arrival_id: int) -> "Decoder":
+    def of(
+        cls, topic: Topic, pipeline: Pipeline, limits: Limits, arrival_id: int, schemas: Schemas | None = None
+    ) -> "Decoder":
         """Make the decoder for a topic.
 
         Args:
@@ -34,9 +37,13 @@ class Decoder:
             pipeline: gives the schema.
             limits: what is too much.
             arrival_id: the arrival that the messages belong to.
+            schemas: asks the schema registry; None if there is none.
+
+        Raises:
+            BadPipeline: values cannot be read so here: the text says what is missing.
 
         """
-        read = value_reader(topic, pipeline, arrival_id)
+        read = value_reader(topic, pipeline, arrival_id, schemas)
         return cls(topic=topic, pipeline=pipeline, limits=limits, arrival_id=arrival_id, read=read)
 
     def batches(self, blocks: Iterable[pl.DataFrame | Unreadable], *, first: int = 0) -> Iterator[Batch]:
@@ -70,7 +77,7 @@ class Decoder:
         frame = self._with_columns(frame, records, sorting)
         names = self.pipeline.schema.column_names()
         absent = [pl.lit(None, dtype=pl.String).alias(name) for name in names if name not in frame.columns]
-        frame = number_rows(frame.with_columns(absent).select(names), self.arrival_id, frame[ROW])
+        frame = number_rows(frame.with_columns(absent), self.arrival_id, frame[ROW]).select(*names, ARRIVAL, ROW)
         return Batch(
             frame,
             tuple(sorted(sorting.dead, key=attrgetter("row"))),

@@ -70,7 +70,8 @@ class LineParser:
             frame = frame.with_columns(
                 pl.when(~pl.col(name).is_in(self.nulls)).then(pl.col(name)).alias(name) for name in self.reader.columns
             )
-        numbered = number_rows(frame.select(self.reader.columns), self.arrival_id, rows.gather(frame[PLACE]))
+        frame = frame.select(*self.reader.columns, PLACE)  # with the place: without any column it would have no height
+        numbered = number_rows(frame, self.arrival_id, rows.gather(frame[PLACE])).drop(PLACE)
         return Batch(numbered, dead, lambda row: Original(line(_place(rows, row)), "jsonl"))
 
     def _keys(self, line: bytes) -> list[str]:

@@ -6,11 +6,19 @@ from pathlib import Path
 
 from worker.pipeline import Pipeline
 from worker.records.batch import Limits, Original
+from worker.records.binary_values import Schemas
 from worker.records.reading import read
 
 
 def originals(  # noqa: PLR0913 - what reading takes, and which rows
-    path: Path, name: str, pipeline: Pipeline, limits: Limits, rows: AbstractSet[int], *, source: str = ""
+    path: Path,
+    name: str,
+    pipeline: Pipeline,
+    limits: Limits,
+    rows: AbstractSet[int],
+    *,
+    source: str = "",
+    schemas: Schemas | None = None,
 ) -> dict[int, Original]:
     """Read a file again for the bytes of some of its records.
 
@@ -21,6 +29,7 @@ def originals(  # noqa: PLR0913 - what reading takes, and which rows
         limits: what is too much.
         rows: numbers of records.
         source: what the file came in by.
+        schemas: asks the schema registry.
 
     Returns:
         The originals by row; reading ends with the last one asked for.
@@ -31,7 +40,7 @@ def originals(  # noqa: PLR0913 - what reading takes, and which rows
     """
     found: dict[int, Original] = {}
     left = sorted(rows, reverse=True)
-    for batch in read(path, name, pipeline, limits, arrival_id=0, source=source):
+    for batch in read(path, name, pipeline, limits, arrival_id=0, source=source, schemas=schemas):
         while left and left[-1] <= batch.last_row:
             row = left.pop()
             found[row] = batch.original(row)

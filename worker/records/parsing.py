@@ -12,6 +12,7 @@ from worker.errors import ArrivalRejected
 from worker.model import Reason, Stage
 from worker.pipeline import Pipeline
 from worker.records.batch import ARRIVAL, ROW, Batch, Limits, Original
+from worker.records.binary_values import Schemas
 from worker.records.chunk import Chunk, Extent
 from worker.records.contract import validate, validate_keys
 from worker.records.originals import originals
@@ -58,6 +59,7 @@ class Spooled:
     source: str  # what it came in by: says how messages that are sent again are read
     pipeline: Pipeline
     limits: Limits
+    schemas: Schemas | None = None  # asks the schema registry, for such messages
     after: int = 0  # a file is read from its beginning: where a row begins is known only by reading
 
     def batches(self) -> Iterator[Batch]:
@@ -65,11 +67,21 @@ class Spooled:
         if not self.path.is_file() or self.path.stat().st_size != self.size:
             detail = f"the bytes taken in of {self.name} are no longer in the spool as they were; drop the file again."
             raise ArrivalRejected(Reason.LOST, detail)
-        return read(self.path, self.name, self.pipeline, self.limits, arrival_id=self.arrival_id, source=self.source)
+        return read(
+            self.path,
+            self.name,
+            self.pipeline,
+            self.limits,
+            arrival_id=self.arrival_id,
+            source=self.source,
+            schemas=self.schemas,
+        )
 
     def originals(self, rows: AbstractSet[int]) -> dict[int, Original]:
         """Read the file again for the bytes of some of its records."""
-        return originals(self.path, self.name, self.pipeline, self.limits, rows, source=self.source)
+        return originals(
+            self.path, self.name, self.pipeline, self.limits, rows, source=self.source, schemas=self.schemas
+        )
 
 
 @dataclass(slots=True)

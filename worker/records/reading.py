@@ -9,6 +9,7 @@ from worker.errors import ArrivalRejected
 from worker.model import Reason
 from worker.pipeline import Csv, Json, Parquet, Pipeline
 from worker.records.batch import Batch, Limits
+from worker.records.binary_values import Schemas
 from worker.records.csv_records import read_csv
 from worker.records.decoding import Decoder
 from worker.records.expansion import expanded
@@ -23,7 +24,14 @@ ENDINGS = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".
 
 
 def read(  # noqa: PLR0913 - what a file is, and how it is read
-    path: Path, name: str, pipeline: Pipeline, limits: Limits, *, arrival_id: int, source: str = ""
+    path: Path,
+    name: str,
+    pipeline: Pipeline,
+    limits: Limits,
+    *,
+    arrival_id: int,
+    source: str = "",
+    schemas: Schemas | None = None,
 ) -> Iterator[Batch]:
     """Read a file as its pipeline declares; memory holds a few blocks, whatever the file's size.
 
@@ -34,6 +42,7 @@ def read(  # noqa: PLR0913 - what a file is, and how it is read
         limits: what is too much.
         arrival_id: the arrival that the records and dead letters belong to.
         source: what the file came in by; a topic's says how messages that are sent again are read.
+        schemas: asks the schema registry for those; None if there is none.
 
     Yields:
         Batches of at most `limits.chunk_rows` readable records, in the file's order; all cells are text. None at all
@@ -45,7 +54,7 @@ def read(  # noqa: PLR0913 - what a file is, and how it is read
     """
     topic = next((topic for topic in pipeline.topics if topic.name == source), None)
     if topic is not None and name.endswith(ENDING):
-        decoder = Decoder.of(topic, pipeline, limits, arrival_id)
+        decoder = Decoder.of(topic, pipeline, limits, arrival_id, schemas)
         yield from decoder.batches(_blocks(path))
         return
     for batch in _batches(path, name, pipeline, limits, arrival_id):

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import polars as pl
 
 from worker.model import Fault, Reason
-from worker.pipeline import Json, Pipeline, Plain, Topic
+from worker.pipeline import Avro, Json, Pipeline, Plain, Protobuf, Topic
 from worker.records.batch import ROW, Refusal, cut
+from worker.records.binary_values import HEAD, MAGIC, Schemas, avro_parser, parsed_values, protobuf_parser
 from worker.records.json_line import LineReader
 from worker.records.json_records import LineParser
 
@@ -15,20 +16,30 @@ from worker.records.json_records import LineParser
 ValueReader = Callable[[pl.Series, pl.Series], tuple[pl.DataFrame, tuple[Refusal, ...]]]
 
 
-def value_reader(topic: Topic, pipeline: Pipeline, arrival_id: int) -> ValueReader:
+def value_reader(topic: Topic, pipeline: Pipeline, arrival_id: int, schemas: Schemas | None = None) -> ValueReader:
     """Choose how the values of a topic are read.
 
     Args:
         topic: says how its values are written.
         pipeline: gives the schema, and how JSON is read.
         arrival_id: the arrival that refusals belong to.
+        schemas: asks the schema registry; None if there is none.
+
+    Raises:
+        BadPipeline: values cannot be read so here: the text says what is missing.
 
     """
     match topic.value:
-        case Plain() as form:
-            return lambda values, rows: _plain(values, rows, form, arrival_id)
-        case _:
+        case Plain() as plain:
+            return lambda values, rows: _plain(values, rows, plain, arrival_id)
+        case Avro() as avro:
+            parse = avro_parser(avro, schemas)
+        case Protobuf() as protobuf:
+            parse = protobuf_parser(protobuf)
+        case None:
             return json_reader(filled(topic, pipeline), pipeline, arrival_id)
+    columns = filled(topic, pipeline)
+    return lambda values, rows: parsed_values(values, rows, parse, columns, arrival_id)
 
 
 def filled(topic: Topic, pipeline: Pipeline) -> list[str]:
@@ -43,6 +54,10 @@ def json_reader(columns: list[str], pipeline: Pipeline, arrival_id: int) -> Valu
     parser = LineParser(LineReader(columns, reader.nested, reader.drop_extra), form.nulls, arrival_id)
 
     def read(values: pl.Series, rows: pl.Series) -> tuple[pl.DataFrame, tuple[Refusal, ...]]:
+        framed = values.bin.starts_with(b"\0")  # JSON never begins so
+        if framed.any():  # magic byte and schema id: they are no part of it
+            bare = [value[HEAD:] if value[0] == MAGIC else value for value in values]
+            values = pl.Series("value", bare, dtype=pl.Binary)
         batch = parser.parse_texts(text(values), rows, values.__getitem__)
         refusals = (Refusal(arrival_id, each.row, each.reason, each.faults) for each in batch.dead)
         return batch.frame.select(*columns, ROW), tuple(refusals)
