@@ -31,7 +31,8 @@ def up(
     """Start everything: PostgreSQL and a Prefect server unless they are given, listener, announcer and worker.
 
     Args:
-        demo: drop the sample files into the inbox, and show their way.
+        demo: drop the sample files into the inbox, publish the sample messages to a broker as of --kafka, and show
+            their way.
         kafka: start a Kafka broker too, for trying things out, unless HEADGATE_KAFKA_BOOTSTRAP names one. It needs
             java 17 and mvn; without them all else goes on.
         exit_when_idle: end when all that arrived is done: with 0 if all of it was persisted, else 1.

@@ -333,6 +333,7 @@ select pipeline,
        count(*) filter (where state = 'duplicate') as duplicates,
        coalesce(sum(rows_persisted), 0)::bigint as rows_persisted,
        coalesce(sum(rows_dead), 0)::bigint as dead_letters,
+       coalesce(sum(end_offset - first_offset), 0)::bigint as messages,
        extract(epoch from max(finished_at) filter (where state = 'done') - min(arrived_at) filter (where state = 'done'))::float8 as seconds,
        extract(epoch from now() - min(arrived_at) filter (where state in ('ready', 'retry', 'claimed')))::float8 as oldest_seconds
 from headgate.arrival

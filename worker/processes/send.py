@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,6 +45,7 @@ def send(  # noqa: PLR0913 - one an option of the command
     key: str | None,
     create: int | None,
     console: Console,
+    stop: threading.Event | None = None,
 ) -> Sent:
     """Publish each line that is not empty as one message, and return once all are acknowledged.
 
@@ -55,6 +57,7 @@ def send(  # noqa: PLR0913 - one an option of the command
         key: the field of a line's JSON object, or the column of a .csv file, that is the message's key.
         create: make the topic with so many partitions if it is not there.
         console: where the progress is shown, if it is a terminal.
+        stop: set: publish no more lines.
 
     Raises:
         Misuse: the file is not there, or a line has no such key.
@@ -65,6 +68,7 @@ def send(  # noqa: PLR0913 - one an option of the command
     """
     if file != STANDARD_INPUT and not file.is_file():
         raise Misuse(f"{file}: there is no such file; name one, or - for standard input.")
+    stop = stop or threading.Event()
     require_topic(settings, topic, create=create)
     with _progress(console) as progress, _opened(file, progress) as lines, open_sender(settings, topic) as sender:
         began = shown = time.monotonic()
@@ -75,8 +79,8 @@ def send(  # noqa: PLR0913 - one an option of the command
             if now - shown > SHOWN_EVERY:
                 _show(progress, sender.acknowledged)
                 shown = now
-            if rate is not None:
-                time.sleep(max(0.0, began + number / rate - now))
+            if stop.wait(0.0 if rate is None else max(0.0, began + number / rate - now)):
+                break
         sender.finish()
         _show(progress, sender.acknowledged)
         return Sent(topic, sender.acknowledged, round(time.monotonic() - began, 3))
