@@ -4,6 +4,7 @@ It is there for trying things out and for tests: nothing is replicated.
 """
 
 import base64
+import contextlib
 import hashlib
 import os
 import re
@@ -189,9 +190,8 @@ class EmbeddedKafka:
         """Make the data folder; a half made one is taken away, for Kafka would not start on it."""
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         what = f"Kafka's data folder {self.data} could not be formatted"
-        command = self.command(
-            "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", f"--config={self._config}"
-        )
+        options = (f"--cluster-id={cluster}", f"--config={self._config}")
+        command = self.command("kafka.tools.StorageTool", "format", *options)
         try:
             _run(command, self.folder, what)
         except HeadgateError:
@@ -231,15 +231,14 @@ def _require_java() -> None:
 
 
 def _run(command: Sequence[str], folder: Path, what: str) -> None:
-    """Run a program to its end.
+    """Run a program to its end; it gives way to whatever else is started, for nobody waits for it.
 
     Raises:
         HeadgateError: it failed; the text is `what`, and what the program said.
 
     """
-    done = subprocess.run(  # noqa: S603 - no word of it comes from outside
+    with subprocess.Popen(  # noqa: S603 - no word of it comes from outside
         command,
-        check=False,
         cwd=folder,
         env=_environment(),
         stdin=subprocess.DEVNULL,
@@ -247,6 +246,9 @@ def _run(command: Sequence[str], folder: Path, what: str) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-    )
-    if done.returncode != 0:
-        raise HeadgateError(f"{what}:\n{done.stdout.strip()}")
+    ) as process:
+        with contextlib.suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, process.pid, 19)
+        said, _ = process.communicate()
+    if process.returncode != 0:
+        raise HeadgateError(f"{what}:\n{said.strip()}")

@@ -55,13 +55,14 @@ async def up(settings: Settings, *, kafka: bool = False) -> AsyncIterator[Runnin
     async with AsyncExitStack() as stack:
         holding = stack.enter_context(hold(settings.home))
         supervisor = await stack.enter_async_context(Supervisor(on_restart=_tell, holding=holding))
-        broker = None
+        broker, server = None, asyncio.Event()
         if kafka and settings.kafka.bootstrap is None:
-            settings, broker = await _kafka(settings, supervisor)
+            settings, broker = await _kafka(settings, supervisor, server)
             if broker is not None:
                 stack.push_async_callback(_ended, broker)
         settings = await _database(settings, supervisor)
         settings = await _prefect_server(settings, supervisor)
+        server.set()
         Endpoints(
             database_url=settings.require_database(),
             api_url=settings.require_api(),
@@ -76,8 +77,13 @@ async def up(settings: Settings, *, kafka: bool = False) -> AsyncIterator[Runnin
         yield Running(settings, supervisor, broker)
 
 
-async def _kafka(settings: Settings, supervisor: Supervisor) -> tuple[Settings, asyncio.Task[bool] | None]:
-    """Begin to start a broker. Its address is known at once, and who uses it waits for it by itself."""
+async def _kafka(
+    settings: Settings, supervisor: Supervisor, server: asyncio.Event
+) -> tuple[Settings, asyncio.Task[bool] | None]:
+    """Begin to start a broker. Its address is known at once, and who uses it waits for it by itself.
+
+    It is made ready beside the Prefect server, but started after it: on two cores the server would start much later.
+    """
     broker = EmbeddedKafka(home=settings.home)
     broker.choose_ports()
     try:
@@ -86,13 +92,14 @@ async def _kafka(settings: Settings, supervisor: Supervisor) -> tuple[Settings, 
         _go_without(error)
         return settings, None
     kafka = settings.kafka.model_copy(update={"bootstrap": broker.bootstrap})
-    task = asyncio.create_task(_start(broker, supervisor), name="start Kafka")
+    task = asyncio.create_task(_start(broker, supervisor, server), name="start Kafka")
     return settings.model_copy(update={"kafka": kafka}), task
 
 
-async def _start(broker: EmbeddedKafka, supervisor: Supervisor) -> bool:
+async def _start(broker: EmbeddedKafka, supervisor: Supervisor, server: asyncio.Event) -> bool:
     try:
         await asyncio.to_thread(broker.prepare)
+        await server.wait()
         await supervisor.start(broker.child())
     except HeadgateError as error:
         _go_without(error)
