@@ -37,10 +37,14 @@ def bodies(count: int) -> Iterator[bytes]:
     lines = [json.loads(line) for file in sorted(SAMPLES.glob("*.jsonl")) for line in file.open("rb")]
     for line in lines:
         del line["wind_gust"], line["visib"]
-    # Without those where something is "NA", which the bare loop would have to be taught.
-    whole = [json.dumps(line, separators=(",", ":"))[:-1].encode() for line in lines if "NA" not in line.values()]
+    whole = [json.dumps(line, separators=(",", ":"))[:-1].encode() for line in lines if _whole(line)]
     for number in range(count):
         yield b'%s,"visib":%d.%03d}' % (whole[number % len(whole)], number % 10, number % 1000)
+
+
+def _whole(line: dict[str, object]) -> bool:
+    """Leave out what the bare loop would have to be taught ("NA"), and the one hour that the contract refuses."""
+    return "NA" not in line.values() and float(str(line["wind_speed"])) < 250
 
 
 def publish(bootstrap: str, topic: str, count: int) -> None:
