@@ -82,13 +82,15 @@ def test_pipelines_that_share_a_topic_each_take_in_all_of_it(
 
 
 def test_a_backlog_is_cut_by_the_limits_of_a_range(
-    kafka: Broker, database: Database, cursors: Cursors, await_covered: Covered
+    kafka: Broker, database: Database, cursors: Cursors, claims: Claims, await_covered: Covered
 ) -> None:
     topic = kafka.topic()
     publish(kafka, topic, 25)
-    with listening(reach(kafka, group=topic), cursors, [of_topics(Topic(topic, max_messages=10))]):
+    pipeline = of_topics(Topic(topic, max_messages=10, ordered=True))
+    with listening(reach(kafka, group=topic), cursors, [pipeline]):
         await_covered(topic, 25)
     assert ranges(database, topic) == [(0, 0, 10), (0, 10, 20), (0, 20, 25)]
+    assert [each.name for each in claims.claim(pipeline, holder="run").arrivals] == [f"{topic}[0] 0-9"], "in order"
 
 
 def test_while_something_waits_for_a_run_messages_gather_until_they_are_old_enough(
@@ -201,6 +203,21 @@ def test_a_topic_that_is_made_again_under_a_running_listener_is_never_mixed_up_w
     old, new = cursors.find(topic=topic)
     assert (old.halted, old.next_offset, new.next_offset) == ("recreated", 3, 7)
     assert lost(database) == []
+
+
+def test_a_topic_that_is_deleted_does_not_hold_up_the_others(
+    kafka: Broker, cursors: Cursors, await_covered: Covered
+) -> None:
+    topic, other = kafka.topic(), kafka.topic()
+    with listening(reach(kafka, group=topic), cursors, [of_topics(Topic(topic), Topic(other))]):
+        publish(kafka, topic, 3)
+        await_covered(topic, 3)
+        delete_topic(kafka, topic)
+        for count in range(1, 4):
+            publish(kafka, other, 1)
+            await_covered(other, count)
+    (old,) = cursors.find(topic=topic)
+    assert (old.halted, old.next_offset) == (None, 3), "who knows whether it comes back"
 
 
 def lost(database: Database) -> list[tuple[str, int, int]]:
