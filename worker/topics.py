@@ -9,7 +9,7 @@ from typing import Literal
 from worker.app import App
 from worker.errors import Misuse, NotFound
 from worker.kafka.lookup import Lookup, open_lookup
-from worker.ledger.cursors import Cursor
+from worker.ledger.cursor import Cursor
 from worker.ledger.summary import Summary
 from worker.pipeline import Pipeline
 

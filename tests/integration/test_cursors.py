@@ -11,7 +11,7 @@ from specimens import part
 
 from worker.errors import ArrivalRejected, NotFound
 from worker.ledger import Arrivals, Claims, Cursors, Database, Rings
-from worker.ledger.cursors import Cursor, Cut, Partition
+from worker.ledger.cursor import Cursor, Cut, Partition
 from worker.model import ClaimedArrival, Reason, Stage, State
 from worker.pipeline import Pipeline, Topic
 

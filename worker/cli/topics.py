@@ -8,7 +8,7 @@ from worker import topics
 from worker.app import open_app
 from worker.cli.common import Common
 from worker.cli.output import print_json, print_record, print_table
-from worker.ledger.cursors import Cursor
+from worker.ledger.cursor import Cursor
 from worker.topics import RECREATED, Move
 
 app = App(name="topics", help="How far the partitions of Kafka topics are taken in.")

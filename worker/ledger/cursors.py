@@ -1,9 +1,7 @@
 """Cursors: up to where each partition is cut into ranges, for each pipeline that reads it."""
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 
 import structlog
 from psycopg.rows import class_row
@@ -11,67 +9,12 @@ from psycopg.types.json import Jsonb
 
 from worker.errors import NotFound
 from worker.ledger.arrivals import Arrivals
+from worker.ledger.cursor import Cursor, Cut, Partition, arrival
 from worker.ledger.database import Connection, Database
 from worker.ledger.queries import QUERIES
-from worker.model import NewArrival, RangePosition
 from worker.pipeline.topic import Start
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Partition:
-    """A partition of a topic, as one pipeline takes it in."""
-
-    pipeline: str
-    source: str
-    cluster: str  # the Kafka cluster's id
-    topic: str
-    topic_id: str  # the broker's; a topic that is made again has another
-    partition: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """Up to where a partition is cut into ranges."""
-
-    pipeline: str
-    source: str
-    cluster: str
-    topic: str
-    topic_id: str
-    partition: int
-    next_offset: int  # the first message of no range yet
-    generation: int  # raised when a person moves it back
-    halted: str | None  # why no more ranges are cut; None: they are
-    detail: str | None  # the same, one sentence
-    halted_at: datetime | None
-    resume_at: int | None  # of a halted one: the first offset that is worth going on from
-    end_offset: int | None  # where the partition ended when it was last looked at
-    owner: str | None  # the listener that looked
-    seen_at: datetime | None
-    begun_at: datetime
-    moved_at: datetime | None
-
-    @property
-    def place(self) -> Partition:
-        """Which partition this is."""
-        return Partition(self.pipeline, self.source, self.cluster, self.topic, self.topic_id, self.partition)
-
-    @property
-    def lag(self) -> int | None:
-        """How many offsets are not cut yet; None if nobody has looked."""
-        return None if self.end_offset is None else max(0, self.end_offset - self.next_offset)
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """A range that is to be cut: all offsets from the cursor on and before `end`."""
-
-    cursor: Cursor
-    end: int  # exclusive
-    size: int  # bytes, estimated
-    ordered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +120,7 @@ class Cursors:
                     "generation": cut.cursor.generation,
                 }
                 moved[cut] = connection.execute(QUERIES["cursor_advance"], asked).rowcount == 1
-            opened = self._arrivals.open_within(connection, [_arrival(cut) for cut in cuts if moved[cut]])
+            opened = self._arrivals.open_within(connection, [arrival(cut) for cut in cuts if moved[cut]])
             if any(each.known for each in opened):
                 raise AssertionError("a range is cut once: the cursor that was moved had passed it before")
         return [moved[cut] for cut in cuts]
@@ -255,42 +198,6 @@ class Cursors:
             by=by,
         )
         return moved
-
-
-def identity(cursor: Cursor) -> bytes:
-    """Make what tells the range that begins at a cursor from all others."""
-    parts: Iterable[object] = (
-        cursor.cluster,
-        cursor.topic_id,
-        cursor.partition,
-        cursor.next_offset,
-        cursor.pipeline,
-        cursor.source,
-        *((cursor.generation,) if cursor.generation else ()),
-    )
-    return hashlib.sha256("\0".join(str(part) for part in parts).encode()).digest()
-
-
-def _arrival(cut: Cut) -> NewArrival:
-    cursor = cut.cursor
-    return NewArrival(
-        pipeline=cursor.pipeline,
-        source=cursor.source,
-        identity=identity(cursor),
-        name=f"{cursor.topic}[{cursor.partition}] {cursor.next_offset}-{cut.end - 1}",
-        position=RangePosition(
-            cluster=cursor.cluster,
-            topic=cursor.topic,
-            topic_id=cursor.topic_id,
-            partition=cursor.partition,
-            first=cursor.next_offset,
-            end=cut.end,
-            size=cut.size,
-        ),
-        content_key=None,
-        spool=None,
-        ordered=cut.ordered,
-    )
 
 
 def _halted(connection: Connection, cursor: Cursor, lost: tuple[int, int] | None) -> None:

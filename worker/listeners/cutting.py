@@ -7,7 +7,8 @@ import structlog
 
 from worker.crashpoint import crashpoint
 from worker.kafka.lookup import Lookup, Part, TopicFacts
-from worker.ledger.cursors import Cursor, Cursors, Cut, Partition
+from worker.ledger.cursor import Cursor, Cut, Partition
+from worker.ledger.cursors import Cursors
 from worker.listeners.planning import Uncut, plan
 from worker.pipeline import Pipeline, Topic
 
