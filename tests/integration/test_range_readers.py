@@ -223,24 +223,22 @@ def test_messages_that_retention_took_are_named_and_the_rest_is_read(reader: Ran
         read(reader, where)
 
 
-def test_a_bomb_in_a_batch_does_not_take_the_memory(reader: RangeReader, kafka: Broker) -> None:
-    """A megabyte of gzip that expands to hundreds is refused; what stands around it is read."""
-    topic = kafka.topic(max_message_bytes=str(2 * 1024**2))
+@pytest.mark.parametrize("codec", ["gzip", "lz4", "zstd"])
+def test_a_bomb_in_a_batch_does_not_take_the_memory(kafka: Broker, codec: str) -> None:
+    """Kilobytes that expand to a hundred megabytes are refused by kafka-python; what stands around them is read.
+
+    librdkafka expands whatever the broker took; there a value that is too large is set aside by whoever decodes it.
+    """
+    topic = kafka.topic()
     publish(kafka, topic, [b"before"])
-    publish(
-        kafka,
-        topic,
-        [bytes(60 * 1024**2)],
-        compression_type="gzip",
-        message_max_bytes=100 * 1024**2,
-    )
+    publish(kafka, topic, [bytes(90 * 1024**2)], compression_type=codec, message_max_bytes=100 * 1024**2)
     publish(kafka, topic, [b"after"])
+    reader = open_reader(KafkaSettings(bootstrap=kafka.bootstrap, reader="kafka-python"))
     messages, bad = read(reader, position(kafka, topic, 0, 3))
-    assert [value for value in messages["value"] if len(value) < 100] == [b"before", b"after"]
-    if not bad:  # librdkafka expands it: the value is set aside as too large by whoever decodes it
-        assert messages["value"].bin.size().max() == 60 * 1024**2
-    else:
-        assert [(each.first, each.end) for each in bad] == [(1, 2)]
+    reader.close()
+    assert messages["value"].to_list() == [b"before", b"after"]
+    assert [(each.first, each.end) for each in bad] == [(1, 2)]
+    assert "expands to more than" in bad[0].detail
 
 
 def test_nobody_there_is_told_in_time_and_may_be_tried_again(kafka: Broker) -> None:

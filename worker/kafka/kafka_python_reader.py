@@ -7,6 +7,7 @@ import kafka
 from kafka import errors
 
 from worker.errors import KafkaUnavailable
+from worker.kafka import codecs
 from worker.kafka.clients import open_admin, open_consumer
 from worker.kafka.seeking import BadBatch, Fetched, OffsetGone
 from worker.model import RangePosition
@@ -28,6 +29,7 @@ class KafkaPythonClient:
     """A consumer of kafka-python, and its administrator for what a consumer does not tell."""
 
     def __init__(self, settings: KafkaSettings) -> None:
+        codecs.bound()
         with ExitStack() as stack:
             self._consumer = stack.enter_context(open_consumer(settings, **OPTIONS))
             self._admin = stack.enter_context(open_admin(settings))
