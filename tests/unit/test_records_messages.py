@@ -190,3 +190,15 @@ def test_what_nobody_can_read_is_one_dead_letter() -> None:
     assert refused(batch) == [(11, Reason.CORRUPT, "offsets 20 to 29")]
     assert isinstance(batch.frame, pl.DataFrame)
     assert batch.frame.columns == [*Item.column_names(), ARRIVAL, ROW]
+
+
+def test_tombstones_that_delete_need_an_order() -> None:
+    """Else a range that is tried again would bring back what a later one has deleted."""
+
+    class Keyed(dy.Schema):
+        id = dy.Int64(primary_key=True)
+
+    table = Table("items", mode="upsert")
+    with pytest.raises(BadPipeline, match="needs ordered=True"):
+        Pipeline(name="items", sources=(Topic("t", tombstones="delete"),), schema=Keyed, sink=table)
+    assert Pipeline(name="items", sources=(Topic("t", tombstones="delete", ordered=True),), schema=Keyed, sink=table)

@@ -110,6 +110,8 @@ class Pipeline:
                 self.sink.mode == "upsert",
                 f"{say}: Topic({topic.topic!r}, tombstones='delete') needs a table with mode='upsert'.",
             )
+            # A range tried again after a later one was committed would bring back what the later one deleted.
+            require(topic.ordered, f"{say}: Topic({topic.topic!r}, tombstones='delete') needs ordered=True.")
             require(
                 topic.key == "json" or len(self.key) == 1,
                 f"{say}: Topic({topic.topic!r}): the key has {len(self.key)} columns; write key='json'.",
