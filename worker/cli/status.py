@@ -27,7 +27,7 @@ def status(*, json: bool = False, common: Common = Common()) -> None:
         print_json({"pipelines": rows, "held_back": {name: why for name, why in held.items() if why}, "rings": rings})
         return
     print_table(
-        [{name: value for name, value in row.items() if name != "seconds"} for row in rows],
+        [{name: value for name, value in row.items() if name not in {"seconds", "messages"}} for row in rows],
         empty="Nothing has arrived yet.",
     )
     if any(held.values()):
