@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit check format lock bench bench-latency clean
+.PHONY: help run test test-unit check format lock bench bench-latency bench-kafka clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -55,6 +55,9 @@ bench: $(VENV)/.dev  ## measure speed; JSON=path also writes the figures there
 
 bench-latency: $(VENV)/.dev  ## measure latency, beside stock Prefect; JSON=path also writes the figures there
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/bench_latency.py $(if $(JSON),--json $(JSON))
+
+bench-kafka: $(VENV)/.dev  ## measure speed from Kafka; JSON=path also writes the figures there
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/bench_kafka.py $(if $(JSON),--json $(JSON)) $(ARGS)
 
 clean:  ## remove the environment and all that Headgate keeps here
 	rm -rf $(VENV) .headgate inbox

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from broker import Broker
 from harness import Services, Stand, open_folder
 
 from worker.ledger import Arrivals, Claims, Database, DeadLetters, Rings
@@ -16,6 +17,12 @@ def services() -> Iterator[Services]:
         running = Services(folder / "home")
         yield running
         running.close()
+
+
+@pytest.fixture(scope="session")
+def kafka(services: Services) -> Broker:
+    """A real Kafka broker, shared by all tests: each makes topics of its own."""
+    return services.kafka()
 
 
 @pytest.fixture

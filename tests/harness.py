@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import httpx
 import psycopg
+from broker import Broker
 from psycopg.rows import DictRow, dict_row
 
 from worker.embedded.postgres import ADMIN, OWNER, EmbeddedPostgres
@@ -46,12 +47,16 @@ def open_folder(prefix: str) -> Iterator[Path]:
 
 
 class Services:
-    """A real PostgreSQL and, once asked for, a real Prefect server, supervised from a thread of their own."""
+    """A real PostgreSQL and, once asked for, a real Prefect server and a real Kafka broker.
+
+    They are supervised from a thread of their own.
+    """
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.postgres = EmbeddedPostgres(home=home)
         self.server: PrefectServer | None = None
+        self.broker: Broker | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="services", daemon=True)
         self._thread.start()
@@ -75,6 +80,12 @@ class Services:
             self.server = server
         return self.server
 
+    def kafka(self) -> Broker:
+        """The Kafka broker, started when it is first asked for."""
+        if self.broker is None:
+            self.broker = Broker(self.home, self._run)
+        return self.broker
+
     def pid(self, name: str) -> int:
         """The process id of a child by its name: "PostgreSQL" or "Prefect server"."""
         return next(status.pid for status in self._supervisor.status() if status.name == name)
@@ -94,6 +105,8 @@ class Services:
 
     def close(self) -> None:
         """Stop everything."""
+        if self.broker is not None:
+            self.broker.stop()
         self._run(self._supervisor.stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)

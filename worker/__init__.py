@@ -16,6 +16,8 @@ What users build pipelines from is importable from here.
 """
 
 from worker.pipeline import (
+    Avro,
+    Columns,
     Csv,
     Folder,
     Json,
@@ -23,13 +25,18 @@ from worker.pipeline import (
     Marker,
     Parquet,
     Pipeline,
+    Plain,
+    Protobuf,
     Quiet,
     Retry,
     Table,
+    Topic,
     lookup,
 )
 
 __all__ = [
+    "Avro",
+    "Columns",
     "Csv",
     "Folder",
     "Json",
@@ -37,8 +44,11 @@ __all__ = [
     "Marker",
     "Parquet",
     "Pipeline",
+    "Plain",
+    "Protobuf",
     "Quiet",
     "Retry",
     "Table",
+    "Topic",
     "lookup",
 ]

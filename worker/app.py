@@ -1,6 +1,6 @@
 """The composition root: settings become adapters, on one exit stack, and nowhere else."""
 
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from operator import attrgetter
@@ -9,7 +9,9 @@ from typing import Protocol, cast
 from worker.errors import BadPipeline, BadSettings, PrefectUnavailable
 from worker.events.announcer import Announcer, Ladder
 from worker.events.publisher import Publisher
-from worker.ledger import Arrivals, Claims, Database, DeadLetters, Rings
+from worker.kafka.ranges import RangeReader, open_reader
+from worker.kafka.registry import open_schemas
+from worker.ledger import Arrivals, Claims, Cursors, Database, DeadLetters, Rings
 from worker.ledger.hops import Hop
 from worker.listeners.settling import Settler
 from worker.model import ArrivalRecord
@@ -29,9 +31,12 @@ class App:
     database: Database
     arrivals: Arrivals
     claims: Claims
+    cursors: Cursors
     rings: Rings
     dead_letters: DeadLetters
     settler: Settler
+    ranges: RangeReader
+    schemas: Callable[[int], str] | None  # asks the schema registry, if there is one
 
     def pipeline(self, name: str) -> Pipeline:
         """Look up a pipeline.
@@ -74,15 +79,20 @@ def open_app(settings: Settings) -> Iterator[App]:
     with ExitStack() as stack:
         database = stack.enter_context(Database(settings.require_database()))
         arrivals = Arrivals(database)
+        ranges = open_reader(settings.kafka)
+        stack.callback(ranges.close)
         yield App(
             settings=settings,
             pipelines=pipelines,
             database=database,
             arrivals=arrivals,
             claims=Claims(database, lease=settings.ledger.lease),
+            cursors=Cursors(database, arrivals),
             rings=Rings(database, lease=settings.ledger.lease),
             dead_letters=DeadLetters(database),
             settler=Settler(places=settings.places, ledger=arrivals, pipelines=pipelines),
+            ranges=ranges,
+            schemas=open_schemas(settings.kafka),
         )
 
 

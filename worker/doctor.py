@@ -14,6 +14,7 @@ import httpx
 
 from worker.app import App, load_apply, open_app, publisher
 from worker.errors import HeadgateError
+from worker.kafka.lookup import open_lookup
 from worker.ledger.summary import summaries
 from worker.pipeline import Pipeline, load_pipelines
 from worker.settings import Settings
@@ -53,6 +54,8 @@ def examine(settings: Settings) -> list[Finding]:
         findings.append(_checked("worker", lambda: _worker(settings)))
         if loaded:
             findings.append(_checked("deployments and automations", lambda: _drift(settings, pipelines)))
+    if settings.kafka.bootstrap is not None:
+        findings.append(_checked("Kafka", lambda: _kafka(settings, pipelines)))
     findings += [_checked(f"folder {place}", partial(_place, place)) for place in _folders(settings, pipelines)]
     return findings
 
@@ -125,8 +128,20 @@ def _drift(settings: Settings, pipelines: tuple[Pipeline, ...]) -> Answer:
     return Verdict.OK, f"{len(changes)} as the code says"
 
 
+def _kafka(settings: Settings, pipelines: tuple[Pipeline, ...]) -> Answer:
+    wanted = {topic.topic for pipeline in pipelines for topic in pipeline.topics}
+    wanted |= {topic.dead_letters for pipeline in pipelines for topic in pipeline.topics if topic.dead_letters}
+    with open_lookup(settings.kafka) as lookup:
+        there = lookup.names()
+    missing = sorted(wanted - set(there))
+    if missing:
+        known = f"there are: {', '.join(there)}" if there else "there is none yet"
+        return Verdict.WARNING, f"topic {', '.join(missing)} is not there; {known}. Make it, or correct the pipeline."
+    return Verdict.OK, f"{settings.kafka.bootstrap} answers; {len(wanted)} of its {len(there)} topics are taken in"
+
+
 def _folders(settings: Settings, pipelines: tuple[Pipeline, ...]) -> list[Path]:
-    watched = [settings.inbox / source.path for pipeline in pipelines for source in pipeline.sources]
+    watched = [settings.inbox / source.path for pipeline in pipelines for source in pipeline.folders]
     return [settings.home, *watched]
 
 

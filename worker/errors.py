@@ -8,6 +8,7 @@ HeadgateError
 ├── Transient              worth another attempt
 │   ├── LedgerUnavailable  PostgreSQL does not answer
 │   ├── PrefectUnavailable the Prefect server does not answer
+│   ├── KafkaUnavailable   no broker answers, or it will not let us in
 │   ├── SinkUnavailable    where records come to rest does not answer, or asks to try again
 │   └── FileUnsettled      a file changed while it was taken in
 ├── Permanent              another attempt would end the same
@@ -50,6 +51,10 @@ class LedgerUnavailable(Transient):
 
 class PrefectUnavailable(Transient):
     """The Prefect server does not answer, or answers with an error of its own."""
+
+
+class KafkaUnavailable(Transient):
+    """No broker answers, or it will not let us in."""
 
 
 class SinkUnavailable(Transient):

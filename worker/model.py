@@ -1,9 +1,11 @@
 """The values that travel the road: arrivals, claims, dead letters. Frozen, and free of I/O."""
 
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 
 class State(StrEnum):
@@ -47,9 +49,10 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"  # ends in the middle of a compressed stream or of a value
     CRASH_LOOP = "crash-loop"  # the processes that worked on it died
     ATTEMPTS_USED_UP = "attempts-used-up"  # transient errors, time after time
-    LOST = "lost"  # the bytes taken in are no longer there, or no longer the same
+    LOST = "lost"  # the bytes taken in, or the messages of a range, are no longer there or no longer the same
     # of records
     MALFORMED = "malformed"  # not a record: wrong number of cells, broken JSON
+    CORRUPT = "corrupt"  # messages whose batch the broker gives but nobody can read: a bad CRC, an unknown codec
     ENCODING = "encoding"  # bytes that are not text in the declared encoding
     NUL = "nul"  # a NUL character, which PostgreSQL cannot store in text
     SCHEMA = "schema"  # one or more rules of the schema broken
@@ -69,6 +72,62 @@ class FilePosition:
 
 
 @dataclass(frozen=True, slots=True)
+class RangePosition:
+    """Which messages of a partition: those from `first` on and before `end`. Not every offset between has one."""
+
+    cluster: str  # the Kafka cluster's id
+    topic: str
+    topic_id: str  # the broker's; a topic that was deleted and made again has another, and starts at 0 again
+    partition: int
+    first: int  # offset
+    end: int  # offset, exclusive
+    size: int  # bytes, estimated: nobody has read them yet
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What came with a message beside its value."""
+
+    offset: int
+    timestamp_ms: int | None  # milliseconds since 1970
+    key: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]  # in their order; a name may stand more than once
+    partition: int = 0
+    tombstone: bool = False  # it had no value, which is not a value of no bytes
+
+    def facts(self) -> dict[str, object]:
+        """The same as JSON can hold it: bytes in base64."""
+        return {
+            "partition": self.partition,
+            "offset": self.offset,
+            "timestamp_ms": self.timestamp_ms,
+            "key": _base64(self.key),
+            "headers": [[name, _base64(value)] for name, value in self.headers],
+            "tombstone": self.tombstone,
+        }
+
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> "Envelope":
+        """Make it of what `facts` gave."""
+        return cls(
+            partition=facts["partition"],
+            offset=facts["offset"],
+            timestamp_ms=facts["timestamp_ms"],
+            key=_bytes(facts["key"]),
+            headers=tuple((name, _bytes(value)) for name, value in facts["headers"]),
+            tombstone=facts["tombstone"],
+        )
+
+
+def _base64(data: bytes | None) -> str | None:
+    return None if data is None else b64encode(data).decode()
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else b64decode(text)
+
+
+@dataclass(frozen=True, slots=True)
 class NewArrival:
     """What a listener asks the ledger to open."""
 
@@ -76,7 +135,7 @@ class NewArrival:
     source: str  # name of the source, unique in its pipeline
     identity: bytes  # sha256 of what makes it the same arrival if it is asked for again
     name: str  # what people are shown; printable, escaped
-    position: FilePosition
+    position: FilePosition | RangePosition
     content_key: bytes | None  # equal keys are duplicates; None where the source keeps equal bytes
     spool: str | None  # where the bytes are, relative to the spool; None if there are none to keep
     reason: Reason | None = None  # set: it is opened as rejected, for this reason
@@ -84,6 +143,7 @@ class NewArrival:
     replay_of: int | None = None  # the arrival that this one puts back on the road
     noticed_at: datetime | None = None  # when the listener saw it as it is
     continues: int | None = None  # as `replay_of`, if it has the same bytes: what is committed of them stays committed
+    ordered: bool = False  # of a range: it is worked on when those of its partition before it have ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +169,7 @@ class ClaimedArrival:
     size: int  # bytes
     sha256: bytes
     rows_committed: int  # rows up to this number are committed by earlier attempts
+    range: RangePosition | None = None  # the messages to read; None for a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +205,9 @@ class DeadLetter:
     reason: Reason
     faults: tuple[Fault, ...]
     original: bytes  # the record as it came, to the byte
-    format: str  # how `original` is written: "csv" or "jsonl"
+    format: str  # how `original` is written: "csv", "jsonl", "messages" (a value) or "offsets" (what to read again)
     preamble: bytes = b""  # what must stand before `original` to read it again: a CSV header line
+    envelope: Envelope | None = None  # of a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +236,7 @@ class ArrivalRecord:
     rows_in: int | None
     rows_persisted: int | None
     rows_dead: int | None
+    rows_skipped: int | None  # messages that are no records, as their topic's policy says
     duplicate_of: int | None
     replay_of: int | None
     claimed_by: str | None

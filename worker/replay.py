@@ -4,15 +4,18 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from uuid import uuid4
+
+import orjson
 
 from worker.app import App
 from worker.errors import NotFound
 from worker.ledger.dead_letters import DeadLetterRecord, Selection
-from worker.model import FilePosition, NewArrival
+from worker.model import FilePosition, NewArrival, RangePosition
 from worker.records.batch import Original
+from worker.records.messages import OFFSETS, again, spooled
 from worker.records.originals import together
 
 # Below the spool, and no source's place: what a replay that died leaves here is nobody's arrival.
@@ -57,12 +60,13 @@ def replay(app: App, selection: Selection, *, dry_run: bool = False) -> list[Rep
     return done
 
 
-def _together(letter: DeadLetterRecord) -> tuple[int, bool, str, bytes]:
-    """Dead letters with the same of these go in one new arrival."""
-    return letter.arrival_id, letter.row_number is None, letter.format or "", letter.preamble
+def _together(letter: DeadLetterRecord) -> tuple[int, bool, str, bytes, int]:
+    """Dead letters with the same of these go in one new arrival; messages that nobody could read each in their own."""
+    alone = letter.dead_letter_id if letter.format == OFFSETS else 0
+    return letter.arrival_id, letter.row_number is None, letter.format or "", letter.preamble, alone
 
 
-def _together_order(letter: DeadLetterRecord) -> tuple[tuple[int, bool, str, bytes], int]:
+def _together_order(letter: DeadLetterRecord) -> tuple[tuple[int, bool, str, bytes, int], int]:
     return _together(letter), letter.row_number or 0
 
 
@@ -73,13 +77,43 @@ def _plan(letters: Sequence[DeadLetterRecord]) -> Replay:
         pipeline=first.pipeline,
         source=first.source,
         replay_of=first.arrival_id,
-        name=first.name if whole else f"{first.name}.replay.{first.format}",
+        name=first.name if whole or first.format == OFFSETS else f"{first.name}.replay.{first.format}",
         records=0 if whole else len(letters),
         dead_letters=tuple(letter.dead_letter_id for letter in letters),
     )
 
 
 def _send(app: App, planned: Replay, letters: Sequence[DeadLetterRecord]) -> Replay:
+    first = letters[0]
+    # Of the dead letters, not of the bytes: two commands at the same time ask for the same arrival.
+    identity = hashlib.sha256(b"replay" + ",".join(map(str, planned.dead_letters)).encode()).digest()
+    messages = _range(first)
+    position, spool = _spooled(app, planned, letters) if messages is None else (messages, None)
+    arrival = NewArrival(
+        pipeline=planned.pipeline,
+        source=planned.source,
+        identity=identity,
+        name=planned.name,
+        position=position,
+        content_key=None,
+        spool=spool,
+        replay_of=planned.replay_of,
+        continues=planned.replay_of if first.row_number is None else None,
+    )
+    return replace(planned, arrival_id=app.arrivals.replay(arrival, planned.dead_letters).arrival_id)
+
+
+def _range(letter: DeadLetterRecord) -> RangePosition | None:
+    """The messages to be read again; None where the dead letters themselves hold what is to be sent."""
+    if letter.range is None or (letter.row_number is not None and letter.format != OFFSETS):
+        return None
+    if letter.original is None:
+        return letter.range
+    return replace(letter.range, **orjson.loads(letter.original))
+
+
+def _spooled(app: App, planned: Replay, letters: Sequence[DeadLetterRecord]) -> tuple[FilePosition, str]:
+    """Put the bytes to send again into the spool."""
     first = letters[0]
     # Not made of the first name: replayed again and again, it would outgrow what a file system takes.
     path = first.path if first.row_number is None else f"{first.arrival_id}.replay.{first.format}".encode()
@@ -91,39 +125,21 @@ def _send(app: App, planned: Replay, letters: Sequence[DeadLetterRecord]) -> Rep
     with place.open("rb") as file:
         os.fsync(file.fileno())
     sha256 = hashlib.sha256(content).digest()
-    # Of the dead letters, not of the bytes: two commands at the same time ask for the same arrival.
-    identity = hashlib.sha256(b"replay" + ",".join(map(str, planned.dead_letters)).encode()).digest()
-    arrival = NewArrival(
-        pipeline=planned.pipeline,
-        source=planned.source,
-        identity=identity,
-        name=planned.name,
-        position=FilePosition(path, len(content), place.stat().st_mtime_ns, sha256),
-        content_key=None,
-        spool=spool,
-        replay_of=planned.replay_of,
-        continues=planned.replay_of if first.row_number is None else None,
-    )
-    opened = app.arrivals.replay(arrival, planned.dead_letters)
-    return Replay(
-        planned.pipeline,
-        planned.source,
-        planned.replay_of,
-        planned.name,
-        planned.records,
-        planned.dead_letters,
-        opened.arrival_id,
-    )
+    return FilePosition(path, len(content), place.stat().st_mtime_ns, sha256), spool
 
 
 def _content(letters: Iterable[DeadLetterRecord]) -> bytes:
     """The bytes to send again: the records with what must stand before them, or the kept file."""
     originals = []
+    messages = []
     for letter in letters:
+        if letter.original is not None and letter.envelope is not None:
+            messages.append((letter.original, letter.envelope))
+            continue
         if letter.original is None:
             return _kept(letter)
         originals.append(Original(letter.original, letter.format or "", letter.preamble))
-    return together(originals)
+    return spooled(again(messages)) if messages else together(originals)
 
 
 def _kept(letter: DeadLetterRecord) -> bytes:

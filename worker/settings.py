@@ -6,7 +6,7 @@ running `headgate up` left in its home.
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -85,6 +85,36 @@ class RecordsSettings(BaseSettings):
     chunk_rows: PositiveInt = Field(100_000, description="How many rows are held and committed at a time.")
 
 
+class KafkaSettings(BaseSettings):
+    """How Kafka is reached."""
+
+    model_config = _config("HEADGATE_KAFKA_")
+
+    bootstrap: str | None = Field(None, description="Brokers to begin with: host:port,host:port.")
+    group: str = Field("headgate", min_length=1, description="The consumer group that listeners share partitions in.")
+    session_seconds: float = Field(10, ge=1, description="A listener silent for so long loses its partitions.")
+    security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How connections are secured."
+    )
+    ca_file: Path | None = Field(None, description="Whom to trust: certificates in PEM; unset, the system's.")
+    certificate_file: Path | None = Field(None, description="Our own certificate in PEM, if brokers ask for one.")
+    key_file: Path | None = Field(None, description="The key of our certificate, in PEM.")
+    key_password: SecretStr | None = Field(None, description="Of the key, if it has one.")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = Field(
+        None, description="How we say who we are."
+    )
+    username: str | None = Field(None, description="For PLAIN and SCRAM.")
+    password: SecretStr | None = Field(None, description="For PLAIN and SCRAM.")
+    token_url: str | None = Field(None, description="For OAUTHBEARER: where tokens are given for client credentials.")
+    client_id: str | None = Field(None, description="For OAUTHBEARER.")
+    client_secret: SecretStr | None = Field(None, description="For OAUTHBEARER.")
+    reader: Literal["kafka-python", "confluent-kafka"] | None = Field(
+        None, description="What reads ranges; unset: confluent-kafka if it is installed, else kafka-python."
+    )
+    registry_url: str | None = Field(None, description="The schema registry, for Avro and Protobuf values.")
+    registry_auth: SecretStr | None = Field(None, description="The registry's user:password, if it asks for one.")
+
+
 class WorkerSettings(BaseSettings):
     """How runs are executed."""
 
@@ -123,6 +153,7 @@ class Settings(BaseSettings):
     ledger: LedgerSettings = Field(default_factory=LedgerSettings)
     events: EventsSettings = Field(default_factory=EventsSettings)
     records: RecordsSettings = Field(default_factory=RecordsSettings)
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
 
     @classmethod
@@ -153,6 +184,8 @@ class Settings(BaseSettings):
                 found["database_url"] = SecretStr(endpoints.database_url)
             if settings.api_url is None:
                 found["api_url"] = endpoints.api_url
+            if settings.kafka.bootstrap is None:
+                found["kafka"] = settings.kafka.model_copy(update={"bootstrap": endpoints.kafka_bootstrap})
         return settings.model_copy(update=found)
 
     @property
@@ -192,7 +225,7 @@ class Settings(BaseSettings):
     def environment(self) -> dict[str, str]:
         """What a child process needs in its environment to see the same settings from any folder."""
         variables = {}
-        for group in (self, self.listener, self.ledger, self.events, self.records, self.worker):
+        for group in (self, self.listener, self.ledger, self.events, self.records, self.kafka, self.worker):
             for name, field in type(group).model_fields.items():
                 value = getattr(group, name)
                 if value is not None and not isinstance(value, BaseSettings):
@@ -207,6 +240,7 @@ class Endpoints(BaseModel):
 
     database_url: str
     api_url: str
+    kafka_bootstrap: str | None = None
 
     @classmethod
     def read(cls, home: Path) -> Self | None:
@@ -240,7 +274,7 @@ class Endpoints(BaseModel):
 
 def _explain(error: ValidationError) -> str:
     """Say of each wrong value which variable holds it and what is allowed."""
-    groups = (ListenerSettings, LedgerSettings, EventsSettings, RecordsSettings, WorkerSettings)
+    groups = (ListenerSettings, LedgerSettings, EventsSettings, RecordsSettings, KafkaSettings, WorkerSettings)
     prefix = next((group.model_config["env_prefix"] for group in groups if group.__name__ == error.title), "HEADGATE_")
     lines = []
     for problem in error.errors(include_url=False):

@@ -46,6 +46,10 @@ def configure(
     logging.getLogger("prefect").setLevel(logging.INFO)
     # It tells of each connection that it could not make; we tell once what that means.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    # It tells of each attempt to connect, hundreds of lines while a broker is away; we tell once, from its errors.
+    kafka = logging.getLogger("kafka")
+    kafka.propagate = False
+    kafka.handlers[:] = [logging.NullHandler()]
     ours = logging.getLogger(OURS)
     ours.setLevel(level)
     ours.handlers[:] = []

@@ -1,8 +1,8 @@
-"""Hourly weather at New York's airports in 2013: JSON lines, appended as they come."""
+"""Hourly weather at New York's airports in 2013: JSON lines and messages, appended as they come."""
 
 import dataframely as dy
 
-from worker import Folder, Json, Pipeline, Table
+from worker import Folder, Json, Pipeline, Table, Topic
 
 
 class Weather(dy.Schema):
@@ -27,7 +27,7 @@ class Weather(dy.Schema):
 
 weather = Pipeline(
     name="weather",
-    sources=(Folder("weather", patterns=("*.jsonl", "*.jsonl.gz")),),
+    sources=(Folder("weather", patterns=("*.jsonl", "*.jsonl.gz")), Topic("weather")),
     schema=Weather,
     formats=(Json(nulls=("NA",)),),
     sink=Table("weather", mode="append"),

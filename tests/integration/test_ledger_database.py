@@ -14,6 +14,7 @@ from worker.errors import BadSettings, LedgerUnavailable
 from worker.ledger import Arrivals, Database
 from worker.ledger.summary import RingCounts, database_time, ring_counts, summaries
 
+MIGRATIONS = ["0001_ledger.sql", "0002_ranges.sql"]
 SECRET = "s3cr3t"  # noqa: S105 - what must not be shown
 MIGRATE = """
 import sys
@@ -27,7 +28,7 @@ print(",".join(applied))
 
 def test_migrations_applied_again_change_nothing(database_url: str) -> None:
     with Database(database_url) as database:
-        assert database.migrate() == ["0001_ledger.sql"]
+        assert database.migrate() == MIGRATIONS
         assert database.migrate() == []
 
 
@@ -48,7 +49,7 @@ def test_migrations_applied_by_two_processes_at_once_are_applied_once(database_u
         process.stdin.flush()
     ended = [process.communicate(timeout=60) for process in both]
     assert [process.returncode for process in both] == [0, 0], ended
-    assert sorted(output.splitlines()[-1] for output, _ in ended) == ["", "0001_ledger.sql"]
+    assert sorted(output.splitlines()[-1] for output, _ in ended) == ["", ",".join(MIGRATIONS)]
     with Database(database_url) as database:
         assert database.migrate() == []
 

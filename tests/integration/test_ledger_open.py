@@ -11,7 +11,7 @@ from specimens import arrival, part, pipeline
 
 from worker.errors import NotFound
 from worker.ledger import Arrivals, Claims, Database, Rings
-from worker.model import ArrivalRecord, Opened, Reason, State
+from worker.model import ArrivalRecord, FilePosition, Opened, Reason, State
 from worker.pipeline import Folder
 
 ORDERS = pipeline()
@@ -178,8 +178,10 @@ def test_each_transition_leaves_a_line_in_the_audit(ledger: Arrivals, claims: Cl
 def test_files_that_were_opened_before_are_told_by_path_size_and_time(ledger: Arrivals) -> None:
     one = arrival(name="a.csv", size=5)
     ledger.open([one])
-    same = (one.position.path, 5, one.position.mtime_ns)
-    asked = [same, (b"a.csv", 6, one.position.mtime_ns), (b"a.csv", 5, one.position.mtime_ns + 1), (b"b.csv", 5, 0)]
+    position = one.position
+    assert isinstance(position, FilePosition)
+    same = (position.path, 5, position.mtime_ns)
+    asked = [same, (b"a.csv", 6, position.mtime_ns), (b"a.csv", 5, position.mtime_ns + 1), (b"b.csv", 5, 0)]
     assert ledger.seen("orders", "orders", asked) == {same}
     assert ledger.seen("orders", "elsewhere", asked) == set()
 

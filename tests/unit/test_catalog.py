@@ -49,6 +49,22 @@ def test_an_event_about_an_arrival_has_it_as_its_resource_and_its_pipeline_besid
     assert [each["prefect.resource.id"] for each in event.related] == [catalog.pipeline_resource("orders")]
 
 
+def test_an_event_about_messages_says_of_which_partition_and_has_no_extension() -> None:
+    facts = {"arrival": 7, "name": "a.b[0] 3-5", "source": "kafka:a.b", "topic": "a.b", "partition": 0}
+    event = news(uuid4(), "messages.arrived", "orders", facts, NOW)
+    assert event.event == catalog.MESSAGES_ARRIVED
+    assert (event.resource["headgate.topic"], event.resource["headgate.partition"]) == ("a.b", "0")
+    assert "headgate.extension" not in event.resource
+
+
+def test_a_halted_partition_is_told_of_its_pipeline() -> None:
+    facts = {"source": "kafka:a", "topic": "a", "partition": 3, "reason": "retention", "next_offset": 5, "lost": 2}
+    event = news(uuid4(), "partition.halted", "orders", facts, NOW)
+    assert event.event == catalog.PARTITION_HALTED
+    assert event.resource["prefect.resource.id"] == catalog.pipeline_resource("orders")
+    assert (event.resource["headgate.partition"], event.resource["headgate.reason"]) == ("3", "retention")
+
+
 def test_an_event_about_a_pipeline_has_that_as_its_resource() -> None:
     event = news(uuid4(), "rows.dead-lettered", "orders", {"reason": "schema", "count": 2}, NOW)
     assert event.event == catalog.DEAD_LETTERED

@@ -15,7 +15,7 @@ def letter(row: int) -> DeadLetter:
 
 
 def chunk(folder: Path) -> Chunk:
-    return Chunk(folder / "0.rows", folder / "0.letters", (Extent(7, 2, ended=True),))
+    return Chunk(rows=folder / "0.rows", letters=folder / "0.letters", extents=(Extent(7, 2, ended=True),))
 
 
 def test_dead_letters_come_back_as_they_went(tmp_path: Path) -> None:

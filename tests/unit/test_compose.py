@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings
 from ruamel.yaml import YAML
 
 from worker.cli import app
+from worker.embedded.kafka import PROPERTIES
 from worker.settings import Settings, WorkerSettings
 
 ROOT = Path(__file__).parents[2]
@@ -26,8 +27,10 @@ def services() -> dict[str, Service]:
 
 
 def environments() -> Iterator[tuple[str, str]]:
-    for service in services().values():
-        yield from cast("dict[str, str]", service.get("environment", {})).items()
+    """All variables but those of the broker, whose names are its properties."""
+    for name, service in services().items():
+        if name != "kafka":
+            yield from cast("dict[str, str]", service.get("environment", {})).items()
 
 
 def variables(group: type[BaseSettings]) -> Iterator[str]:
@@ -48,6 +51,21 @@ def test_each_of_our_services_runs_a_command_that_there_is() -> None:
 def test_each_variable_is_one_that_the_settings_know() -> None:
     known = {*variables(Settings), *_get_valid_setting_names(PrefectSettings), "POSTGRES_PASSWORD"}
     assert {name for name, _ in environments()} <= known
+
+
+def test_the_broker_is_the_one_that_the_tests_run_on() -> None:
+    """The same version, and of its properties the same, but for what the jars' copy has for quick starts."""
+    broker = services()["kafka"]
+    pom = (ROOT / "infra/kafka/pom.xml").read_text(encoding="utf-8")
+    version = re.findall(r"<kafka.version>(.+)</kafka.version>", pom)[0]
+    assert broker["image"] == f"apache/kafka:{version}"
+    environment = cast("dict[str, str]", broker["environment"])
+    given = {name.removeprefix("KAFKA_").lower().replace("_", "."): value for name, value in environment.items()}
+    ours = {name: value for name, value in PROPERTIES.items() if name in given}
+    assert len(ours) > 8
+    assert {name: given[name] for name in ours} == ours
+    assert environment["KAFKA_ADVERTISED_LISTENERS"].endswith(dict(environments())["HEADGATE_KAFKA_BOOTSTRAP"])
+    assert "ports" not in broker
 
 
 def test_no_password_stands_in_the_file() -> None:

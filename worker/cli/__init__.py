@@ -10,7 +10,7 @@ import sys
 
 from cyclopts import App
 
-from worker.cli import arrivals, dead_letters, processes
+from worker.cli import arrivals, dead_letters, processes, topics
 from worker.cli.status import doctor, status
 from worker.errors import HeadgateError
 
@@ -24,6 +24,7 @@ processes.register(app)
 app.command(status)
 app.command(arrivals.app)
 app.command(dead_letters.app)
+app.command(topics.app)
 app.command(doctor)
 app.register_install_completion_command()
 

@@ -11,6 +11,8 @@ from worker.cli.common import Common
 from worker.cli.output import print_json, print_record, print_table
 from worker.errors import NotFound
 from worker.ledger.dead_letters import DeadLetterRecord, Selection
+from worker.model import Envelope
+from worker.records.messages import moment
 from worker.replay import replay as send_again
 
 app = App(name="dead-letters", help="What was set aside, and the way back.")
@@ -156,5 +158,26 @@ def _whole(letter: DeadLetterRecord) -> dict[str, object]:
     # Text where it is text; what is not stays readable, and exact, as escapes.
     for name in ("original", "preamble", "path"):
         value = record[name]
-        record[name] = value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+        record[name] = _text(value) if isinstance(value, bytes) else value
+    del record["envelope"], record["range"]
+    if letter.range is not None:
+        record |= {"topic": letter.range.topic, "partition": letter.range.partition}
+        record |= {"first offset": letter.range.first, "end offset": letter.range.end}
+    if letter.envelope is not None:
+        record |= _of_message(letter.envelope)
     return record
+
+
+def _of_message(envelope: Envelope) -> dict[str, object]:
+    return {
+        "offset": envelope.offset,
+        "partition": envelope.partition,
+        "timestamp": moment(envelope.timestamp_ms),
+        "key": None if envelope.key is None else _text(envelope.key),
+        "headers": [[name, None if value is None else _text(value)] for name, value in envelope.headers],
+        "tombstone": envelope.tombstone,
+    }
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="backslashreplace")

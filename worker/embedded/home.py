@@ -44,13 +44,16 @@ def hold(home: Path, *, wait: float = LEFT_BEHIND) -> Iterator[int]:
 def remembered_port(file: Path) -> int:
     """Give the port that stands in the file, or a free one if it is taken or there is none; the file then has that.
 
-    Two services must not ask at the same time: a port is theirs only once they listen on it.
+    A port is a service's own only once it listens on it. So one that stands in another file of the folder is not free,
+    and two services must not ask at the same time.
     """
+    others = {other.read_text(encoding="ascii") for other in file.parent.glob("*.port") if other != file}
     try:
         port = int(file.read_text(encoding="ascii"))
     except (FileNotFoundError, ValueError):
-        port = 0
-    port = _bindable(port) or _bindable(0)
+        port = _bindable(0)
+    while str(port) in others or not _bindable(port):
+        port = _bindable(0)
     file.write_text(str(port), encoding="ascii")
     return port
 

@@ -11,11 +11,14 @@ from uuid import UUID
 
 READY = "headgate.arrivals.ready"  # the doorbell of a pipeline
 FILE_ARRIVED = "headgate.file.arrived"
+MESSAGES_ARRIVED = "headgate.messages.arrived"
 PERSISTED = "headgate.arrivals.persisted"
 REJECTED = "headgate.arrivals.rejected"
 DEAD_LETTERED = "headgate.rows.dead-lettered"
 REPLAYED = "headgate.dead-letters.replayed"
+PARTITION_HALTED = "headgate.partition.halted"
 
+LABELS = ("source", "name", "topic", "partition", "reason", "state")  # facts that rules can match
 MAX_LABEL = 250  # characters; Prefect takes longer ones, its UI does not show them
 
 
@@ -77,10 +80,8 @@ def news(event_id: UUID, kind: str, pipeline: str, facts: Mapping[str, object], 
 
     """
     arrival = facts.get("arrival")
-    labels = {
-        f"headgate.{name}": label(facts[name]) for name in ("source", "name", "reason", "state") if facts.get(name)
-    }
-    if isinstance(facts.get("name"), str):
+    labels = {f"headgate.{name}": label(facts[name]) for name in LABELS if facts.get(name) not in {None, ""}}
+    if isinstance(facts.get("name"), str) and "topic" not in facts:
         labels["headgate.extension"] = label(str(facts["name"]).rpartition(".")[2].lower())
     if arrival is None:
         resource = _pipeline(pipeline) | labels

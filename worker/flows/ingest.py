@@ -14,6 +14,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from worker.app import App, open_app
+from worker.copies import send_copies
 from worker.crashpoint import crashpoint
 from worker.errors import Fenced, LedgerUnavailable
 from worker.flows.enrich import enrich_claim
@@ -92,6 +93,9 @@ async def _work(  # noqa: PLR0913 - the flow's parameters, passed on
         folder = app.settings.places.work / holder / str(report.claims)
         with laid_out(Workbench(app, pipeline, claim, folder, sink, dry_run=dry_run)) as bench:
             await _through_the_stages(bench, report)
+        if report.totals.dead and not dry_run:
+            with suppress(LedgerUnavailable):  # the sweep does it then
+                await asyncio.to_thread(send_copies, app)
         if left is not None:
             left -= len(claim.arrivals)
         too_long = time.monotonic() - begun > LONGEST_RUN.total_seconds()

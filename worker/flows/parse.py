@@ -1,4 +1,4 @@
-"""Parse: the files of a claim into validated chunks, a portion a task."""
+"""Parse: the files and ranges of a claim into validated chunks, a portion a task."""
 
 import asyncio
 import os
@@ -51,7 +51,7 @@ async def parse_claim(pipeline: str, arrivals: int, size: int) -> None:
 
 @stage_task("parse portion")
 async def parse_portion(number: int, arrivals: int) -> Parsed:  # noqa: ARG001 - for the UI
-    """Read and validate some of the files.
+    """Read and validate some of the arrivals.
 
     Args:
         number: of the portion, from 0.
@@ -64,7 +64,7 @@ async def parse_portion(number: int, arrivals: int) -> Parsed:  # noqa: ARG001 -
     folder = bench.folder / str(number)
     folder.mkdir(exist_ok=True)
     parsed = await asyncio.to_thread(
-        parse, [bench.file(arrival) for arrival in portion], bench.pipeline, bench.app.limits, folder
+        parse, [bench.readable(arrival) for arrival in portion], bench.pipeline, bench.app.limits, folder
     )
     crashpoint("parse.after-portion")
     return parsed

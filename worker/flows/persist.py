@@ -48,12 +48,13 @@ async def persist_chunk(number: int, table: str) -> None:
         table: where the rows come to rest.
 
     """
-    parts = await asyncio.to_thread(_persist, workbench(), number)
+    parts = await asyncio.to_thread(commit_chunk, workbench(), number)
     rows, dead = sum(part.rows_persisted for part in parts), sum(part.rows_dead for part in parts)
     log.info("persisted", action="persist", table=table, chunk=number, rows=rows, dead_letters=dead)
 
 
-def _persist(bench: Workbench, number: int) -> Sequence[Part]:
+def commit_chunk(bench: Workbench, number: int) -> Sequence[Part]:
+    """Commit one chunk: what each arrival has of it."""
     chunk = bench.chunks[number]
     epochs = {
         extent.arrival_id: bench.arrivals[extent.arrival_id].epoch
@@ -62,7 +63,7 @@ def _persist(bench: Workbench, number: int) -> Sequence[Part]:
     }
     if not epochs:
         return ()
-    frame, letters = chunk.read_rows(), chunk.read_letters()
+    frame, deletes, letters = chunk.read_rows(), chunk.read_deletes(), chunk.read_letters()
     sink = bench.sink
     crashpoint("persist.before-transaction")
     with bench.app.database.transaction() as connection:
@@ -70,14 +71,18 @@ def _persist(bench: Workbench, number: int) -> Sequence[Part]:
         # doubt finds here that its rows are there.
         committed = bench.app.claims.fence(connection, epochs)
         frame, letters = _not_yet(frame, letters, committed)
+        deletes = _rows_not_yet(deletes, committed)
         sink.prepare(connection, frame)
-        refusals = sink.write(connection, frame)
+        refusals = sink.write(connection, frame) + sink.delete(connection, deletes)
         crashpoint("persist.in-transaction")
         letters += bench.set_aside(refusals, Stage.PERSIST)
         bench.app.dead_letters.set_aside(
-            connection, letters, {arrival_id: bench.arrivals[arrival_id].attempt for arrival_id in epochs}
+            connection,
+            letters,
+            {arrival_id: bench.arrivals[arrival_id].attempt for arrival_id in epochs},
+            bench.copies(),
         )
-        parts = _parts(chunk, epochs, committed, frame, letters)
+        parts = _parts(chunk, epochs, committed, frame, deletes, letters)
         reasons = Counter(letter.reason.value for letter in letters)
         bench.app.claims.advance(
             connection,
@@ -93,6 +98,7 @@ def _persist(bench: Workbench, number: int) -> Sequence[Part]:
         counts = bench.count(part.arrival_id)
         counts.rows_in += part.rows_in
         counts.rows_persisted += part.rows_persisted
+        counts.rows_skipped += part.rows_skipped
     for letter in letters:
         dead = bench.count(letter.arrival_id).dead
         dead[letter.reason] = dead.get(letter.reason, 0) + 1
@@ -103,22 +109,32 @@ def _not_yet(
     frame: pl.DataFrame, letters: list[DeadLetter], committed: dict[int, int]
 ) -> tuple[pl.DataFrame, list[DeadLetter]]:
     """Leave out the rows of rejected arrivals, and those that earlier attempts have committed."""
-    known = pl.col(ARRIVAL).is_in(list(committed))
-    if any(committed.values()):
-        through = pl.col(ARRIVAL).replace_strict(committed, default=0, return_dtype=pl.Int64)
-        frame = frame.filter(known & (pl.col(ROW) > through))
-    else:
-        frame = frame.filter(known)
-    return frame, [
+    return _rows_not_yet(frame, committed), [
         letter for letter in letters if letter.arrival_id in committed and letter.row > committed[letter.arrival_id]
     ]
 
 
-def _parts(
-    chunk: Chunk, epochs: dict[int, int], committed: dict[int, int], frame: pl.DataFrame, letters: list[DeadLetter]
+def _rows_not_yet(frame: pl.DataFrame, committed: dict[int, int]) -> pl.DataFrame:
+    if frame.is_empty():
+        return frame
+    known = pl.col(ARRIVAL).is_in(list(committed))
+    if any(committed.values()):
+        through = pl.col(ARRIVAL).replace_strict(committed, default=0, return_dtype=pl.Int64)
+        return frame.filter(known & (pl.col(ROW) > through))
+    return frame.filter(known)
+
+
+def _parts(  # noqa: PLR0913, PLR0917 - all that a transaction holds
+    chunk: Chunk,
+    epochs: dict[int, int],
+    committed: dict[int, int],
+    frame: pl.DataFrame,
+    deletes: pl.DataFrame,
+    letters: list[DeadLetter],
 ) -> list[Part]:
     """Count what this transaction holds of each arrival; those that were committed to here before are left out."""
     good: dict[int, int] = dict(frame.group_by(ARRIVAL).len().iter_rows())
+    deleting = Counter(deletes[ARRIVAL].to_list() if deletes.height else [])
     dead = Counter(letter.arrival_id for letter in letters)
     refused = Counter(letter.arrival_id for letter in letters if letter.stage is Stage.PERSIST)
     parts = []
@@ -126,15 +142,17 @@ def _parts(
         if extent.arrival_id not in epochs or committed[extent.arrival_id] > extent.last_row:
             continue
         # A refused row is in the frame and among the dead letters.
-        persisted = good.get(extent.arrival_id, 0) - refused[extent.arrival_id]
+        persisted = good.get(extent.arrival_id, 0) + deleting[extent.arrival_id] - refused[extent.arrival_id]
+        skipped = extent.skipped if committed[extent.arrival_id] < extent.last_row else 0
         parts.append(
             Part(
                 arrival_id=extent.arrival_id,
                 epoch=epochs[extent.arrival_id],
                 rows_committed=extent.last_row,
-                rows_in=persisted + dead[extent.arrival_id],
+                rows_in=persisted + dead[extent.arrival_id] + skipped,
                 rows_persisted=persisted,
                 rows_dead=dead[extent.arrival_id],
+                rows_skipped=skipped,
                 ended=extent.ended,
             )
         )

@@ -42,6 +42,7 @@ class Report:
                 "attempt": arrival.attempt,
                 "rows in": mine.rows_in,
                 "rows persisted": mine.rows_persisted,
+                "skipped": mine.rows_skipped,
                 "dead letters": sum(mine.dead.values()),
                 "dead letters by reason": ", ".join(
                     f"{reason}: {count}" for reason, count in sorted(mine.dead.items())
@@ -50,6 +51,7 @@ class Report:
             }
             self.totals.rows_in += mine.rows_in
             self.totals.rows_persisted += mine.rows_persisted
+            self.totals.rows_skipped += mine.rows_skipped
             for reason, count in mine.dead.items():
                 self.totals.dead[reason] = self.totals.dead.get(reason, 0) + count
         self.rejected += len(bench.rejected)
@@ -58,9 +60,10 @@ class Report:
         """The whole run in one sentence."""
         begin = "Dry run: would persist" if self.dry_run else "Persisted"
         dead = sum(self.totals.dead.values())
+        skipped = f"{self.totals.rows_skipped} messages skipped, " if self.totals.rows_skipped else ""
         return (
             f"{begin} {self.totals.rows_persisted} of {self.totals.rows_in} rows of {len(self.arrivals)} arrivals; "
-            f"{dead} dead letters, {self.rejected} arrivals rejected."
+            f"{skipped}{dead} dead letters, {self.rejected} arrivals rejected."
         )
 
 
@@ -80,6 +83,9 @@ def _checked(bench: Workbench) -> dict[int, Counts]:
     """Count what a dry run has read."""
     counts: dict[int, Counts] = {}
     for chunk in bench.chunks:
+        for extent in chunk.extents:
+            counts.setdefault(extent.arrival_id, Counts()).rows_skipped += extent.skipped
+            counts[extent.arrival_id].rows_in += extent.skipped
         good = chunk.read_rows()[ARRIVAL].value_counts()
         for arrival_id, rows in good.iter_rows():
             mine = counts.setdefault(arrival_id, Counts())

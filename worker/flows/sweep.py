@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from worker.app import App, Change, load_apply, open_announcer, open_app
+from worker.copies import send_copies
 from worker.errors import PrefectUnavailable
 from worker.flows.workbench import configure_logging
 from worker.replay import PLACE
@@ -29,6 +30,7 @@ class Swept:
     """What a sweep put right."""
 
     settled: int  # ended arrivals whose bytes came to rest only now
+    copied: int  # dead letters whose copy came to its topic only now
     drift: list[Change]  # what differed on the Prefect server
     forgotten: int  # arrivals past their retention
     leftovers: int  # folders of runs and replays that died
@@ -37,6 +39,7 @@ class Swept:
         """As a table."""
         return [
             {"what": "ended arrivals settled", "count": self.settled},
+            {"what": "copies of dead letters published", "count": self.copied},
             {"what": "arrivals past retention forgotten", "count": self.forgotten},
             {"what": "folders of dead runs and replays removed", "count": self.leftovers},
             *({"what": f"{change.kind} {change.name} {change.action}", "count": 1} for change in self.drift),
@@ -65,6 +68,7 @@ async def sweep_once(app: App) -> Swept:
 
     """
     settled = await asyncio.to_thread(app.settler.settle)
+    copied = await asyncio.to_thread(send_copies, app)
     drift: list[Change] = []
     try:
         changes = await load_apply(app.settings)(app.settings, app.pipelines, dry_run=False)
@@ -74,7 +78,7 @@ async def sweep_once(app: App) -> Swept:
     except PrefectUnavailable as error:
         log.warning(str(error), action="sweep")
     forgotten = await asyncio.to_thread(app.arrivals.forget, app.settings.ledger.retention, pipelines=app.pipelines)
-    swept = Swept(settled, drift, forgotten, await asyncio.to_thread(_clear, app))
+    swept = Swept(settled, copied, drift, forgotten, await asyncio.to_thread(_clear, app))
     log.info("swept", action="sweep", settled=settled, drift=len(drift), forgotten=forgotten)
     return swept
 

@@ -23,13 +23,14 @@ from prefect.logging.handlers import APILogHandler
 
 from worker import telemetry
 from worker.app import App
-from worker.errors import ArrivalRejected
+from worker.errors import ArrivalRejected, BadPipeline
+from worker.kafka.ranges import Range
 from worker.model import Claim, ClaimedArrival, DeadLetter, Stage
-from worker.pipeline import Pipeline
+from worker.pipeline import Pipeline, Topic
 from worker.records.batch import Refusal
 from worker.records.chunk import Chunk
-from worker.records.originals import originals
-from worker.records.parsing import Spooled
+from worker.records.decoding import Decoder
+from worker.records.parsing import Readable, Spooled
 from worker.settings import Settings
 from worker.sinks.postgres import PostgresSink
 
@@ -40,6 +41,7 @@ class Counts:
 
     rows_in: int = 0
     rows_persisted: int = 0
+    rows_skipped: int = 0  # messages that are no records, as their topic's policy says
     dead: dict[str, int] = field(default_factory=dict)  # by reason
 
 
@@ -92,23 +94,49 @@ class Workbench:
             self._undone.add(mine)
         return stage not in self._undone
 
-    def file(self, arrival: ClaimedArrival) -> Spooled:
-        """The file of an arrival."""
+    def readable(self, arrival: ClaimedArrival) -> Readable:
+        """What an arrival gives to read: its file, or its messages."""
+        limits = self.app.limits
+        if arrival.range is not None:
+            topic = self.pipeline.source(arrival.source)
+            if not isinstance(topic, Topic):
+                raise BadPipeline(f"Pipeline {self.pipeline.name!r}: {arrival.source!r} is no topic any more.")
+            return Range(
+                arrival_id=arrival.arrival_id,
+                position=arrival.range,
+                after=arrival.rows_committed,
+                reader=self.app.ranges,
+                decoder=Decoder.of(topic, self.pipeline, limits, arrival.arrival_id, self.app.schemas),
+                kept=self.folder,
+            )
         place = self.app.settings.places.spool / (arrival.spool or "-")
         path = Path(place, arrival.path.decode(errors="surrogateescape"))
-        return Spooled(arrival.arrival_id, path, path.name, arrival.size)
+        return Spooled(
+            arrival_id=arrival.arrival_id,
+            path=path,
+            name=path.name,
+            size=arrival.size,
+            source=arrival.source,
+            pipeline=self.pipeline,
+            limits=limits,
+            schemas=self.app.schemas,
+        )
+
+    def copies(self) -> dict[int, str]:
+        """Of each arrival whose dead letters are to be copied, the topic that gets the copies."""
+        topics = {topic.name: topic.dead_letters for topic in self.pipeline.topics if topic.dead_letters}
+        return {each.arrival_id: topics[each.source] for each in self.claim.arrivals if each.source in topics}
 
     def count(self, arrival_id: int) -> Counts:
         """The counts of an arrival, to be added to."""
         return self.counts.setdefault(arrival_id, Counts())
 
     def set_aside(self, refusals: Sequence[Refusal], stage: Stage) -> list[DeadLetter]:
-        """Make dead letters of records that failed after they were read: their bytes are read again."""
+        """Make dead letters of records that failed after they were read: their bytes are looked up."""
         letters = []
         for arrival_id, refused in groupby(sorted(refusals, key=_origin), key=attrgetter("arrival_id")):
             mine = list(refused)
-            file = self.file(self.arrivals[arrival_id])
-            found = originals(file.path, file.name, self.pipeline, self.app.limits, {each.row for each in mine})
+            found = self.readable(self.arrivals[arrival_id]).originals({each.row for each in mine})
             letters += [each.dead_letter(stage, found[each.row]) for each in mine]
         return letters
 

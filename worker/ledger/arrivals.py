@@ -1,7 +1,7 @@
 """Arrivals: opened by listeners, looked at by people, settled when their bytes came to rest."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from worker.errors import NotFound
 from worker.ledger.database import Connection, Database
 from worker.ledger.hops import COLUMNS, Hop
 from worker.ledger.queries import QUERIES
-from worker.model import ArrivalRecord, NewArrival, Opened, State
+from worker.model import ArrivalRecord, FilePosition, NewArrival, Opened, RangePosition, State
 from worker.pipeline import Pipeline
 
 log = structlog.get_logger()
@@ -70,16 +70,20 @@ class Arrivals:
 
         """
         with self._database.transaction() as connection:
-            opened = self._open(connection, arrivals)
-            fresh = [each for each in opened if not each.known]
-            ids = [each.arrival_id for each in fresh]
-            connection.execute(QUERIES["post_arrived"], {"ids": ids})
-            rejected = [each.arrival_id for each in fresh if each.state is State.REJECTED]
-            if rejected:
-                connection.execute(QUERIES["set_aside_arrival"], {"ids": rejected, "stage": "intake"})
-                connection.execute(QUERIES["post_rejected"], {"ids": rejected})
-            for pipeline in {arrival.pipeline for arrival in arrivals}:
-                connection.execute(QUERIES["notify"], {"pipeline": pipeline})
+            return self.open_within(connection, arrivals)
+
+    def open_within(self, connection: Connection, arrivals: Sequence[NewArrival]) -> list[Opened]:
+        """Do the same in a transaction that holds more than this."""
+        opened = self._open(connection, arrivals)
+        fresh = [each for each in opened if not each.known]
+        ids = [each.arrival_id for each in fresh]
+        connection.execute(QUERIES["post_arrived"], {"ids": ids})
+        rejected = [each.arrival_id for each in fresh if each.state is State.REJECTED]
+        if rejected:
+            connection.execute(QUERIES["set_aside_arrival"], {"ids": rejected, "stage": "intake"})
+            connection.execute(QUERIES["post_rejected"], {"ids": rejected})
+        for pipeline in {arrival.pipeline for arrival in arrivals}:
+            connection.execute(QUERIES["notify"], {"pipeline": pipeline})
         return opened
 
     def replay(self, arrival: NewArrival, dead_letters: Sequence[int]) -> Opened:
@@ -249,7 +253,7 @@ class Arrivals:
         staying = [
             (pipeline.name, source.name)
             for pipeline in pipelines
-            for source in pipeline.sources
+            for source in pipeline.folders
             if source.after == "leave"
         ]
         asked = {
@@ -269,10 +273,7 @@ def _row(arrival: NewArrival) -> dict[str, object]:
         "pipeline": arrival.pipeline,
         "source": arrival.source,
         "name": arrival.name,
-        "path": arrival.position.path,
-        "size": arrival.position.size,
-        "mtime_ns": arrival.position.mtime_ns,
-        "sha256": arrival.position.sha256,
+        **_position(arrival.position),
         "content_key": arrival.content_key,
         "spool": arrival.spool,
         "state": State.REJECTED if arrival.reason else State.READY,
@@ -281,4 +282,12 @@ def _row(arrival: NewArrival) -> dict[str, object]:
         "replay_of": arrival.replay_of,
         "continues": arrival.continues,
         "noticed_at": arrival.noticed_at,
+        "ordered": arrival.ordered,
     }
+
+
+def _position(position: FilePosition | RangePosition) -> dict[str, object]:
+    of_file = dict.fromkeys(("path", "mtime_ns", "sha256"))
+    of_range = dict.fromkeys(("cluster", "topic", "topic_id", "partition", "first", "end"))
+    kind = "file" if isinstance(position, FilePosition) else "range"
+    return {**of_file, **of_range, **asdict(position), "kind": kind}

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from worker.errors import ArrivalRejected, Fenced, LedgerUnavailable
 from worker.ledger.database import Connection, Database
 from worker.ledger.queries import QUERIES
-from worker.model import Claim, ClaimedArrival, Reason, Stage, State
+from worker.model import Claim, ClaimedArrival, RangePosition, Reason, Stage, State
 from worker.pipeline import Pipeline
 from worker.retry import delay_after
 
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one commit holds of one arrival."""
+    """What one commit holds of one arrival. A delete that a tombstone asked for counts as persisted."""
 
     arrival_id: int
     epoch: int
@@ -31,6 +31,7 @@ class Part:
     rows_persisted: int
     rows_dead: int
     ended: bool  # it is the arrival's last
+    rows_skipped: int = 0
 
 
 class Claims:
@@ -172,6 +173,7 @@ class Claims:
                 "rows_in": [part.rows_in for part in parts],
                 "rows_persisted": [part.rows_persisted for part in parts],
                 "rows_dead": [part.rows_dead for part in parts],
+                "rows_skipped": [part.rows_skipped for part in parts],
                 "ended": [part.ended for part in parts],
                 "since_parsed": since_parsed,
                 "since_enriched": since_enriched,
@@ -248,9 +250,22 @@ def _claimed(row: DictRow) -> ClaimedArrival:
         attempt=row["attempts"],
         source=row["source"],
         name=row["name"],
-        path=row["path"],
+        path=row["path"] or b"",
         spool=row["spool"],
         size=row["size_bytes"],
-        sha256=row["content_sha256"],
+        sha256=row["content_sha256"] or b"",
         rows_committed=row["rows_committed"],
+        range=_range(row) if row["kind"] == "range" else None,
+    )
+
+
+def _range(row: DictRow) -> RangePosition:
+    return RangePosition(
+        cluster=row["cluster"],
+        topic=row["topic"],
+        topic_id=row["topic_id"],
+        partition=row["partition"],
+        first=row["first_offset"],
+        end=row["end_offset"],
+        size=row["size_bytes"],
     )

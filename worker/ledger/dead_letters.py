@@ -1,15 +1,17 @@
 """Dead letters: set aside in the transaction that persists the rest, shown, replayed or discarded later."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
-from psycopg.rows import class_row
+from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from worker.ledger.database import Connection, Database
 from worker.ledger.queries import QUERIES
-from worker.model import DeadLetter
+from worker.model import DeadLetter, Envelope, RangePosition
+from worker.records.messages import MESSAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,22 @@ class DeadLetterRecord:
     created_at: datetime
     kept_at: str | None
     path: bytes
+    envelope: Envelope | None = None  # of a message
+    range: RangePosition | None = None  # that the arrival was; None: a file
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A dead letter that a topic is to have a copy of."""
+
+    dead_letter_id: int
+    copy_to: str  # the topic
+    topic: str  # that the message came in by
+    stage: str
+    reason: str
+    faults: list[dict[str, str | None]]
+    original: bytes
+    envelope: Envelope
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +77,25 @@ class DeadLetters:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def set_aside(self, connection: Connection, letters: Sequence[DeadLetter], attempts: Mapping[int, int]) -> None:
+    def set_aside(
+        self,
+        connection: Connection,
+        letters: Sequence[DeadLetter],
+        attempts: Mapping[int, int],
+        copies: Mapping[int, str] | None = None,
+    ) -> None:
         """Write dead letters in the transaction that fenced their arrivals.
 
         Args:
             connection: in that transaction.
             letters: the records.
             attempts: of each arrival, the attempt it is in.
+            copies: of each arrival whose messages are to be copied, the topic that gets the copies.
 
         """
-        columns = "arrival_id, row_number, stage, reason, faults, original, format, preamble, attempt"
+        columns = (
+            "arrival_id, row_number, stage, reason, faults, original, format, preamble, attempt, envelope, copy_to"
+        )
         with (
             connection.cursor() as cursor,
             cursor.copy(f"copy headgate.dead_letter ({columns}) from stdin") as copy,
@@ -76,14 +103,28 @@ class DeadLetters:
             for letter in letters:
                 faults = Jsonb([_without_nul(asdict(fault)) for fault in letter.faults])
                 row = (letter.arrival_id, letter.row, letter.stage.value, letter.reason.value, faults)
-                copy.write_row((*row, letter.original, letter.format, letter.preamble, attempts[letter.arrival_id]))
+                envelope = None if letter.envelope is None else Jsonb(_envelope(letter.envelope))
+                bytes_ = (letter.original, letter.format, letter.preamble)
+                copy_to = (copies or {}).get(letter.arrival_id) if letter.format == MESSAGES else None
+                copy.write_row((*row, *bytes_, attempts[letter.arrival_id], envelope, copy_to))
+
+    @contextmanager
+    def uncopied(self, *, limit: int = 500) -> Iterator[list[Copy]]:
+        """Take dead letters whose copy is not on its topic yet; they are marked as copied when the block ends well.
+
+        Should the commit then fail, they are copied again: a copy may come twice, and is never lost.
+        """
+        with self._database.transaction() as connection:
+            rows = connection.execute(QUERIES["uncopied_dead_letters"], {"limit": limit}).fetchall()
+            yield [Copy(**{**row, "envelope": Envelope.of(row["envelope"])}) for row in rows]
+            connection.execute(QUERIES["copied_dead_letters"], {"ids": [row["dead_letter_id"] for row in rows]})
 
     def find(self, selection: Selection) -> list[DeadLetterRecord]:
         """Dead letters as people are shown them, newest first."""
         asked = {**asdict(selection), "ids": list(selection.ids) or None}
-        rows = class_row(DeadLetterRecord)
-        with self._database.transaction() as connection, connection.cursor(row_factory=rows) as cursor:
-            return cursor.execute(QUERIES["dead_letters"], asked).fetchall()
+        with self._database.transaction() as connection:
+            rows = connection.execute(QUERIES["dead_letters"], asked).fetchall()
+        return [_record(row) for row in rows]
 
     def counts(self, arrival_id: int) -> list[tuple[str, str, int]]:
         """Of one arrival, how many records were set aside: (stage, reason, count), most first."""
@@ -100,6 +141,27 @@ class DeadLetters:
         """Close open dead letters; which of them were open."""
         asked = {"ids": list(ids), "state": state, "replayed_as": replayed_as}
         return [row["dead_letter_id"] for row in connection.execute(QUERIES["close_dead_letters"], asked)]
+
+
+def _record(row: DictRow) -> DeadLetterRecord:
+    facts = row.pop("envelope")
+    envelope = None if facts is None else Envelope.of(facts)
+    position = RangePosition(
+        cluster=row.pop("cluster"),
+        topic=row.pop("topic"),
+        topic_id=row.pop("topic_id"),
+        partition=row.pop("partition"),
+        first=row.pop("first_offset"),
+        end=row.pop("end_offset"),
+        size=row.pop("size_bytes"),
+    )
+    return DeadLetterRecord(**row, envelope=envelope, range=None if position.topic is None else position)
+
+
+def _envelope(envelope: Envelope) -> dict[str, object]:
+    # Names of headers are text of the sender's choice.
+    headers = tuple((name.replace("\0", "\\0"), value) for name, value in envelope.headers)
+    return replace(envelope, headers=headers).facts()
 
 
 def _without_nul(fault: dict[str, str | None]) -> dict[str, str | None]:

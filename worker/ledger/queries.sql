@@ -4,11 +4,13 @@
 -- Open what is new: a known identity is skipped here, and so is content that is on its way or done already. Rows that
 -- the same bytes brought to the sink before they were rejected are there: they are not to come a second time.
 insert into headgate.arrival
-    (identity, pipeline, source, kind, name, path, size_bytes, mtime_ns, content_sha256, content_key, spool,
+    (identity, pipeline, source, kind, name, path, size_bytes, mtime_ns, content_sha256,
+     cluster, topic, topic_id, partition, first_offset, end_offset, ordered, content_key, spool,
      state, reason, detail, replay_of, noticed_at, rows_committed, finished_at)
 values
-    (%(identity)s, %(pipeline)s, %(source)s, 'file', %(name)s, %(path)s, %(size)s, %(mtime_ns)s, %(sha256)s,
-     %(content_key)s, %(spool)s, %(state)s, %(reason)s, %(detail)s, %(replay_of)s, %(noticed_at)s,
+    (%(identity)s, %(pipeline)s, %(source)s, %(kind)s, %(name)s, %(path)s, %(size)s, %(mtime_ns)s, %(sha256)s,
+     %(cluster)s, %(topic)s, %(topic_id)s, %(partition)s, %(first)s, %(end)s, %(ordered)s, %(content_key)s, %(spool)s,
+     %(state)s, %(reason)s, %(detail)s, %(replay_of)s, %(noticed_at)s,
      coalesce((select max(before.rows_committed) from headgate.arrival as before
                where before.state = 'rejected' and before.rows_committed > 0
                  and (before.arrival_id = %(continues)s or before.content_key = %(content_key)s)), 0),
@@ -23,10 +25,12 @@ select arrival_id, state from headgate.arrival where identity = %(identity)s;
 -- name: open_duplicate
 -- Open as a duplicate of the arrival with the same content.
 insert into headgate.arrival
-    (identity, pipeline, source, kind, name, path, size_bytes, mtime_ns, content_sha256, content_key, spool,
+    (identity, pipeline, source, kind, name, path, size_bytes, mtime_ns, content_sha256,
+     cluster, topic, topic_id, partition, first_offset, end_offset, ordered, content_key, spool,
      state, duplicate_of, replay_of, noticed_at, finished_at, detail)
-select %(identity)s, %(pipeline)s, %(source)s, 'file', %(name)s, %(path)s, %(size)s, %(mtime_ns)s, %(sha256)s,
-       %(content_key)s, %(spool)s, 'duplicate', original.arrival_id, %(replay_of)s, %(noticed_at)s, now(),
+select %(identity)s, %(pipeline)s, %(source)s, %(kind)s, %(name)s, %(path)s, %(size)s, %(mtime_ns)s, %(sha256)s,
+       %(cluster)s, %(topic)s, %(topic_id)s, %(partition)s, %(first)s, %(end)s, %(ordered)s, %(content_key)s, %(spool)s,
+       'duplicate', original.arrival_id, %(replay_of)s, %(noticed_at)s, now(),
        format('the same bytes arrived before, as arrival %%s (%%s)', original.arrival_id, original.name)
 from headgate.arrival as original
 where original.content_key = %(content_key)s and original.state not in ('duplicate', 'rejected')
@@ -50,7 +54,7 @@ where a.arrival_id = place.arrival_id and a.settled_at is null;
 
 -- name: unsettled
 -- Ended arrivals whose bytes have not come to rest, oldest first.
-select arrival_id, pipeline, source, name, path, spool, state, reason, detail, finished_at
+select arrival_id, pipeline, source, name, coalesce(path, '') as path, spool, state, reason, detail, finished_at
 from headgate.arrival
 where settled_at is null and state in ('done', 'rejected', 'duplicate')
   and (%(ids)s::bigint[] is null or arrival_id = any(%(ids)s))
@@ -79,6 +83,7 @@ with candidate as (
       and state in ('ready', 'retry', 'claimed')
       and (due_at <= now() or (arrival_id = %(only)s and state = 'retry'))
       and attempts < %(attempts)s
+      and headgate.has_turn(arrival)
       and (%(only)s::bigint is null or arrival_id = %(only)s)
     order by due_at, arrival_id
     limit %(arrivals)s
@@ -105,17 +110,16 @@ with candidate as (
         select r.rung_at, r.answered_at from headgate.ring as r
         where r.answered_by = %(holder)s and r.left_at is null order by r.answered_at desc limit 1) as rung on true
     where a.arrival_id = chosen.arrival_id
-    returning a.arrival_id, a.lease_epoch, a.attempts, a.source, a.name, a.path, a.spool, a.size_bytes,
-              a.content_sha256, a.rows_committed
+    returning a.*
 )
 select * from leased order by arrival_id;
 
 -- name: peek
 -- What a claim would lease, without leasing it.
-select arrival_id, lease_epoch, attempts, source, name, path, spool, size_bytes, content_sha256, rows_committed
-from headgate.arrival
+select * from headgate.arrival
 where pipeline = %(pipeline)s and state in ('ready', 'retry')
   and (%(only)s::bigint is null or arrival_id = %(only)s)
+  and headgate.has_turn(arrival)
 order by due_at, arrival_id
 limit %(arrivals)s;
 
@@ -140,6 +144,7 @@ set rows_committed = part.rows_committed,
     rows_in = a.rows_in + part.rows_in,
     rows_persisted = a.rows_persisted + part.rows_persisted,
     rows_dead = a.rows_dead + part.rows_dead,
+    rows_skipped = a.rows_skipped + part.rows_skipped,
     state = case when part.ended then 'done' else a.state end,
     finished_at = case when part.ended then clock_timestamp() end,
     parsed_at = clock_timestamp() - %(since_parsed)s::interval,
@@ -147,8 +152,8 @@ set rows_committed = part.rows_committed,
     reason = case when part.ended then null else a.reason end,
     detail = case when part.ended then null else a.detail end
 from unnest(%(ids)s::bigint[], %(rows_committed)s::bigint[], %(rows_in)s::bigint[], %(rows_persisted)s::bigint[],
-            %(rows_dead)s::bigint[], %(ended)s::boolean[])
-    as part (arrival_id, rows_committed, rows_in, rows_persisted, rows_dead, ended)
+            %(rows_dead)s::bigint[], %(rows_skipped)s::bigint[], %(ended)s::boolean[])
+    as part (arrival_id, rows_committed, rows_in, rows_persisted, rows_dead, rows_skipped, ended)
 where a.arrival_id = part.arrival_id;
 
 -- name: retry
@@ -185,8 +190,10 @@ insert into headgate.outbox (kind, pipeline, facts) values (%(kind)s, %(pipeline
 -- name: post_arrived
 -- Put into the outbox that these arrivals were opened.
 insert into headgate.outbox (kind, pipeline, facts)
-select 'file.arrived', pipeline,
+select case kind when 'file' then 'file.arrived' else 'messages.arrived' end, pipeline,
        jsonb_build_object('arrival', arrival_id, 'source', source, 'name', name, 'size', size_bytes, 'state', state)
+       || case kind when 'file' then '{}' else jsonb_build_object(
+              'topic', topic, 'partition', partition, 'first_offset', first_offset, 'end_offset', end_offset) end
 from headgate.arrival where arrival_id = any(%(ids)s) order by arrival_id;
 
 -- name: post_rejected
@@ -212,7 +219,7 @@ select
     rings.rung,
     now() - rings.oldest as oldest_ring_age
 from (select
-        count(*) filter (where due_at <= now()) as claimable,
+        count(*) filter (where due_at <= now() and headgate.has_turn(arrival)) as claimable,
         min(due_at) filter (where due_at > now()) as next_due
       from headgate.arrival
       where pipeline = %(pipeline)s and state in ('ready', 'retry', 'claimed')) as work,
@@ -269,7 +276,7 @@ delete from headgate.outbox where outbox_id = any(%(ids)s);
 -- name: arrivals
 -- Arrivals as people are shown them, newest first.
 select arrival_id, pipeline, source, name, state, size_bytes, reason, detail, attempts, rows_in, rows_persisted,
-       rows_dead, duplicate_of, replay_of, claimed_by, coalesce(kept_at, spool) as kept_at, arrived_at, claimed_at,
+       rows_dead, rows_skipped, duplicate_of, replay_of, claimed_by, coalesce(kept_at, spool) as kept_at, arrived_at, claimed_at,
        finished_at, due_at
 from headgate.arrival
 where (%(arrival_id)s::bigint is null or arrival_id = %(arrival_id)s)
@@ -299,7 +306,9 @@ where arrival_id = %(arrival_id)s and row_number is not null group by stage, rea
 -- name: dead_letters
 -- Dead letters, newest first.
 select d.dead_letter_id, d.arrival_id, a.pipeline, a.source, a.name, d.row_number, d.stage, d.reason, d.faults, d.original,
-       d.format, d.preamble, d.attempt, d.state, d.replayed_as, d.created_at, a.kept_at, a.path
+       d.format, d.preamble, d.envelope, d.attempt, d.state, d.replayed_as, d.created_at, a.kept_at,
+       coalesce(a.path, '') as path,
+       a.cluster, a.topic, a.topic_id, a.partition, a.first_offset, a.end_offset, a.size_bytes
 from headgate.dead_letter as d join headgate.arrival as a using (arrival_id)
 where (%(ids)s::bigint[] is null or d.dead_letter_id = any(%(ids)s))
   and (%(pipeline)s::text is null or a.pipeline = %(pipeline)s)
@@ -308,6 +317,19 @@ where (%(ids)s::bigint[] is null or d.dead_letter_id = any(%(ids)s))
   and (%(state)s::text is null or d.state = %(state)s)
 order by d.dead_letter_id desc
 limit %(limit)s;
+
+-- name: uncopied_dead_letters
+-- Dead letters whose copy is not on its topic yet, oldest first; nobody else takes them until the transaction is over.
+select d.dead_letter_id, d.copy_to, d.reason, d.stage, d.faults, d.original, d.envelope,
+       coalesce(a.topic, substr(a.source, 7)) as topic
+from headgate.dead_letter as d join headgate.arrival as a using (arrival_id)
+where d.copy_to is not null and d.copied_at is null and d.envelope is not null
+order by d.dead_letter_id
+limit %(limit)s
+for update of d skip locked;
+
+-- name: copied_dead_letters
+update headgate.dead_letter set copied_at = now() where dead_letter_id = any(%(ids)s);
 
 -- name: close_dead_letters
 update headgate.dead_letter set state = %(state)s, replayed_as = %(replayed_as)s, closed_at = now()
@@ -326,6 +348,7 @@ select pipeline,
        count(*) filter (where state = 'duplicate') as duplicates,
        coalesce(sum(rows_persisted), 0)::bigint as rows_persisted,
        coalesce(sum(rows_dead), 0)::bigint as dead_letters,
+       coalesce(sum(end_offset - first_offset), 0)::bigint as messages,
        extract(epoch from max(finished_at) filter (where state = 'done') - min(arrived_at) filter (where state = 'done'))::float8 as seconds,
        extract(epoch from now() - min(arrived_at) filter (where state in ('ready', 'retry', 'claimed')))::float8 as oldest_seconds
 from headgate.arrival
@@ -348,3 +371,76 @@ returning a.arrival_id;
 
 -- name: forget_rings
 delete from headgate.ring where left_at < now() - interval '1 day' or (answered_at is null and rung_at < now() - interval '1 day');
+
+-- name: cursor_first
+-- Keep others from beginning the same source at the same time, and see whether anybody began it before.
+select pg_advisory_xact_lock(hashtextextended(format('%%s %%s %%s', %(pipeline)s::text, %(source)s::text, %(cluster)s::text), 0)),
+       not exists (select from headgate.cursor
+                   where pipeline = %(pipeline)s and source = %(source)s and cluster = %(cluster)s) as first;
+
+-- name: cursor_begin
+insert into headgate.cursor (pipeline, source, cluster, topic, topic_id, partition, next_offset)
+values (%(pipeline)s, %(source)s, %(cluster)s, %(topic)s, %(topic_id)s, %(partition)s, %(offset)s)
+on conflict do nothing
+returning partition;
+
+-- name: cursor_recreated
+-- Halt what belongs to a topic that is no more: its name means another one now.
+update headgate.cursor
+set halted = 'recreated', halted_at = now(), detail = %(detail)s
+where pipeline = %(pipeline)s and source = %(source)s and cluster = %(cluster)s and topic_id <> %(topic_id)s
+  and halted is distinct from 'recreated'
+returning *;
+
+-- name: cursor_note
+-- Write down where partitions end and who looked; what the ledger says of them comes back.
+update headgate.cursor as c
+set end_offset = seen.end_offset, owner = %(owner)s, seen_at = now()
+from unnest(%(pipelines)s::text[], %(sources)s::text[], %(topic_ids)s::text[], %(partitions)s::int[], %(ends)s::bigint[])
+    as seen (pipeline, source, topic_id, partition, end_offset)
+where c.cluster = %(cluster)s and c.pipeline = seen.pipeline and c.source = seen.source
+  and c.topic_id = seen.topic_id and c.partition = seen.partition
+returning c.*;
+
+-- name: cursor_advance
+-- The compare-and-set: whoever expects another offset than the one that stands there moves nothing.
+update headgate.cursor
+set next_offset = %(end)s, moved_at = now(), end_offset = greatest(end_offset, %(end)s)
+where pipeline = %(pipeline)s and source = %(source)s and cluster = %(cluster)s and topic_id = %(topic_id)s
+  and partition = %(partition)s and next_offset = %(first)s and generation = %(generation)s and halted is null
+returning partition;
+
+-- name: cursor_halt
+update headgate.cursor
+set halted = %(reason)s, detail = %(detail)s, resume_at = %(resume_at)s, halted_at = now()
+where pipeline = %(pipeline)s and source = %(source)s and cluster = %(cluster)s and topic_id = %(topic_id)s
+  and partition = %(partition)s and halted is null
+returning *;
+
+-- name: cursor_move
+-- By a person: to another offset, and no longer halted. Moved back, its ranges are new arrivals.
+update headgate.cursor
+set next_offset = %(to)s, halted = null, detail = null, halted_at = null, resume_at = null, moved_at = now(),
+    generation = generation + case when %(to)s < next_offset then 1 else 0 end
+where pipeline = %(pipeline)s and source = %(source)s and cluster = %(cluster)s and topic_id = %(topic_id)s
+  and partition = %(partition)s and next_offset = %(expected)s
+returning *;
+
+-- name: cursor_changed
+insert into headgate.cursor_change (pipeline, source, topic, topic_id, partition, action, from_offset, to_offset, by, reason)
+values (%(pipeline)s, %(source)s, %(topic)s, %(topic_id)s, %(partition)s, %(action)s, %(from)s, %(to)s, %(by)s, %(reason)s);
+
+-- name: cursors
+-- Cursors as people are shown them.
+select * from headgate.cursor
+where (%(pipeline)s::text is null or pipeline = %(pipeline)s)
+  and (%(topic)s::text is null or topic = %(topic)s)
+  and (%(partition)s::int is null or partition = %(partition)s)
+order by pipeline, topic, begun_at, topic_id, partition;
+
+-- name: unfinished
+-- What a pipeline has on its way, and in which of its sources something waits that nobody has claimed.
+select count(*) as unfinished,
+       coalesce(array_agg(distinct source) filter (where state = 'ready'), '{}') as waiting
+from headgate.arrival
+where pipeline = %(pipeline)s and state in ('ready', 'retry', 'claimed');

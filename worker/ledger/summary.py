@@ -23,6 +23,7 @@ class Summary:
     duplicates: int
     rows_persisted: int
     dead_letters: int
+    messages: int  # in ranges of topics
     seconds: float | None  # from the first arrival to the last that was done
     oldest_seconds: float | None  # the age of the oldest that is not done
 

@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,9 +26,11 @@ class Settler:
     def __init__(self, *, places: Places, ledger: Ledger, pipelines: Iterable[Pipeline]) -> None:
         self._places = places
         self._ledger = ledger
-        self._after: Mapping[tuple[str, str], After] = {
-            (pipeline.name, folder.name): folder.after for pipeline in pipelines for folder in pipeline.sources
+        self._after: dict[tuple[str, str], After] = {
+            (pipeline.name, folder.name): folder.after for pipeline in pipelines for folder in pipeline.folders
         }
+        # Messages that were sent again: what they hold stays in the ledger, with the dead letters they were.
+        self._after |= {(pipeline.name, topic.name): "delete" for pipeline in pipelines for topic in pipeline.topics}
 
     def settle(self, ids: Sequence[int] | None = None) -> int:
         """Settle the ended arrivals among these; all that the ledger knows of if no ids are given.

@@ -34,7 +34,7 @@ def sources_of(pipelines: Iterable[Pipeline], inbox: Path) -> tuple[Source, ...]
     return tuple(
         Source(pipeline.name, folder, os.fsencode((inbox / folder.path).absolute()))
         for pipeline in pipelines
-        for folder in pipeline.sources
+        for folder in pipeline.folders
     )
 
 

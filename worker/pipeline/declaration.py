@@ -14,6 +14,7 @@ from worker.pipeline.formats import F, Format
 from worker.pipeline.look_up import Lookup
 from worker.pipeline.retry import Retry
 from worker.pipeline.table import Table
+from worker.pipeline.topic import Plain, Topic
 
 # dataframely imports SQLAlchemy where it finds it, and here it does: Prefect's server needs it. We do not.
 with without("sqlalchemy"):
@@ -22,6 +23,7 @@ with without("sqlalchemy"):
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 Enricher = Callable[[pl.DataFrame], pl.DataFrame]
+Source = Folder | Topic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +42,12 @@ class Pipeline:
         max_arrivals: how many arrivals one claim may hold.
         max_bytes: how many bytes one claim may hold; one larger arrival is claimed alone.
         parallelism: how many runs of this pipeline may work at the same time.
+        max_waiting: while so many arrivals are unfinished, no further ranges of its topics are cut.
 
     """
 
     name: str
-    sources: tuple[Folder, ...]
+    sources: tuple[Source, ...]
     schema: type[dy.Schema]
     sink: Table
     enrich: tuple[Lookup | Enricher, ...] = ()
@@ -53,6 +56,7 @@ class Pipeline:
     max_arrivals: int = 1000
     max_bytes: int = 256 * 1024 * 1024
     parallelism: int = 1
+    max_waiting: int = 1000
 
     def __post_init__(self) -> None:
         say = f"Pipeline({self.name!r})"
@@ -65,9 +69,12 @@ class Pipeline:
             object.__setattr__(self, many, tuple(value))
         require(self.sources, f"{say}: no sources; write sources=[Folder({self.name!r})].")
         for source in self.sources:
-            require(isinstance(source, Folder), f"{say}: {source!r} is no source; write Folder({self.name!r}).")
+            require(
+                isinstance(source, Folder | Topic),
+                f"{say}: {source!r} is no source; write Folder({self.name!r}) or Topic({self.name!r}).",
+            )
         names = [source.name for source in self.sources]
-        require(len(set(names)) == len(names), f"{say}: two sources of one name; give each its own folder.")
+        require(len(set(names)) == len(names), f"{say}: two sources of one name; give each its own folder or topic.")
         require(
             isinstance(self.schema, type) and issubclass(self.schema, dy.Schema),
             f"{say}: schema is a class that derives from dataframely.Schema, not {self.schema!r}.",
@@ -88,8 +95,27 @@ class Pipeline:
             )
         unknown = [column for column in self.sink.key if column not in self.schema.column_names()]
         require(not unknown, f"{say}: the key names columns that the schema has not: {unknown}.")
-        for field_name in ("max_arrivals", "max_bytes", "parallelism"):
+        for field_name in ("max_arrivals", "max_bytes", "parallelism", "max_waiting"):
             require(getattr(self, field_name) >= 1, f"{say}: write {field_name}=1 or more.")
+        for topic in self.topics:
+            self._check_topic(topic, say)
+
+    def _check_topic(self, topic: Topic, say: str) -> None:
+        taken = (*topic.columns.names, *((topic.value.column,) if isinstance(topic.value, Plain) else ()))
+        strange = [column for column in taken if column not in self.schema.column_names()]
+        require(not strange, f"{say}: Topic({topic.topic!r}) fills columns that the schema has not: {strange}.")
+        require(len(set(taken)) == len(taken), f"{say}: Topic({topic.topic!r}) fills one column twice: {taken}.")
+        if topic.tombstones == "delete":
+            require(
+                self.sink.mode == "upsert",
+                f"{say}: Topic({topic.topic!r}, tombstones='delete') needs a table with mode='upsert'.",
+            )
+            # A range tried again after a later one was committed would bring back what the later one deleted.
+            require(topic.ordered, f"{say}: Topic({topic.topic!r}, tombstones='delete') needs ordered=True.")
+            require(
+                topic.key == "json" or len(self.key) == 1,
+                f"{say}: Topic({topic.topic!r}): the key has {len(self.key)} columns; write key='json'.",
+            )
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -100,7 +126,17 @@ class Pipeline:
         """How this pipeline reads files of a kind: as it declares, else with the defaults."""
         return next((given for given in self.formats if isinstance(given, kind)), kind())
 
-    def source(self, name: str) -> Folder:
+    @property
+    def folders(self) -> tuple[Folder, ...]:
+        """The sources that are watched folders."""
+        return tuple(source for source in self.sources if isinstance(source, Folder))
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """The sources that are Kafka topics."""
+        return tuple(source for source in self.sources if isinstance(source, Topic))
+
+    def source(self, name: str) -> Source:
         """Look up a source by its name."""
         for source in self.sources:
             if source.name == name:

@@ -43,7 +43,7 @@ def on_its_way_in(app: App) -> bool:
     lying = any(
         path.is_file()
         for pipeline in app.pipelines
-        for folder in pipeline.sources
+        for folder in pipeline.folders
         if folder.after != "leave"
         for pattern in folder.patterns
         for path in (app.settings.inbox / folder.path).rglob(pattern)

@@ -16,10 +16,11 @@ from pydantic import SecretStr
 from worker.app import open_app
 from worker.embedded.child import Child
 from worker.embedded.home import hold
+from worker.embedded.kafka import EmbeddedKafka
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.prefect_server import PrefectServer
 from worker.embedded.supervisor import Supervisor
-from worker.errors import HeadgateError, LedgerUnavailable
+from worker.errors import HeadgateError, LedgerUnavailable, Misuse
 from worker.settings import Endpoints, Settings
 
 log = structlog.get_logger()
@@ -31,6 +32,7 @@ class Running:
 
     settings: Settings  # with the addresses of what was started
     supervisor: Supervisor
+    broker: asyncio.Task[bool] | None  # of our own, if there is one: whether it came up; it may still be starting
 
     @property
     def ui_url(self) -> str:
@@ -39,8 +41,12 @@ class Running:
 
 
 @asynccontextmanager
-async def up(settings: Settings) -> AsyncIterator[Running]:
+async def up(settings: Settings, *, kafka: bool = False) -> AsyncIterator[Running]:
     """Start everything in order and keep it running; at the end stop it in reverse, runs drained first.
+
+    Args:
+        settings: of all processes.
+        kafka: start a Kafka broker too, unless one is given. Nothing waits for it, and all goes on without it.
 
     Raises:
         HeadgateError: something could not be started; the text names it and has its last words.
@@ -49,16 +55,66 @@ async def up(settings: Settings) -> AsyncIterator[Running]:
     async with AsyncExitStack() as stack:
         holding = stack.enter_context(hold(settings.home))
         supervisor = await stack.enter_async_context(Supervisor(on_restart=_tell, holding=holding))
+        broker, server = None, asyncio.Event()
+        if kafka and settings.kafka.bootstrap is None:
+            settings, broker = await _kafka(settings, supervisor, server)
+            if broker is not None:
+                stack.push_async_callback(_ended, broker)
         settings = await _database(settings, supervisor)
         settings = await _prefect_server(settings, supervisor)
-        Endpoints(database_url=settings.require_database(), api_url=settings.require_api()).write(settings.home)
+        server.set()
+        Endpoints(
+            database_url=settings.require_database(),
+            api_url=settings.require_api(),
+            kafka_bootstrap=settings.kafka.bootstrap,
+        ).write(settings.home)
         stack.callback(Endpoints.remove, settings.home)
         with open_app(settings) as app:
             await asyncio.to_thread(app.database.migrate)
         await _apply(settings)
         await supervisor.start(_ours(settings, "listen", grace=30))
         await supervisor.start(_ours(settings, "work", grace=settings.worker.grace_seconds + 15))
-        yield Running(settings, supervisor)
+        yield Running(settings, supervisor, broker)
+
+
+async def _kafka(
+    settings: Settings, supervisor: Supervisor, server: asyncio.Event
+) -> tuple[Settings, asyncio.Task[bool] | None]:
+    """Begin to start a broker. Its address is known at once, and who uses it waits for it by itself.
+
+    It is made ready beside the Prefect server, but started after it: on two cores the server would start much later.
+    """
+    broker = EmbeddedKafka(home=settings.home)
+    broker.choose_ports()
+    try:
+        await asyncio.to_thread(broker.require_tools)
+    except Misuse as error:
+        _go_without(error)
+        return settings, None
+    kafka = settings.kafka.model_copy(update={"bootstrap": broker.bootstrap})
+    task = asyncio.create_task(_start(broker, supervisor, server), name="start Kafka")
+    return settings.model_copy(update={"kafka": kafka}), task
+
+
+async def _start(broker: EmbeddedKafka, supervisor: Supervisor, server: asyncio.Event) -> bool:
+    try:
+        await asyncio.to_thread(broker.prepare)
+        await server.wait()
+        await supervisor.start(broker.child())
+    except HeadgateError as error:
+        _go_without(error)
+        return False
+    return True
+
+
+def _go_without(error: HeadgateError) -> None:
+    log.warning("no Kafka broker; all else goes on without it", action="up", reason=str(error))
+
+
+async def _ended(task: asyncio.Task[bool]) -> None:
+    """See to it that nothing is started any more."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _database(settings: Settings, supervisor: Supervisor) -> Settings:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from worker.model import DeadLetter, Fault, Reason, Stage
+from worker.model import DeadLetter, Envelope, Fault, Reason, Stage
 
 ARRIVAL = "_arrival_id"  # Int64: the arrival a record came in
 ROW = "_row"  # Int64: the record's number in its arrival, from 1, bad records counted
@@ -27,8 +27,9 @@ class Original:
     """A record as it came."""
 
     data: bytes  # to the byte, with its line end if it had one
-    format: str  # how `data` is written: "csv" or "jsonl"
+    format: str  # how `data` is written: "csv", "jsonl" or "messages"
     preamble: bytes = b""  # what must stand before `data` to read it again: a CSV header line
+    envelope: Envelope | None = None  # of a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Refusal:
             original=original.data,
             format=original.format,
             preamble=original.preamble,
+            envelope=original.envelope,
         )
 
 
@@ -62,17 +64,30 @@ class Batch:
         frame: the readable ones: the schema's columns, all String, then `_arrival_id` and `_row`, both Int64.
         dead: the unreadable ones, by row.
         original: gives the bytes of any record of this batch, by its row.
+        skipped: rows of messages that are no records, as the topic's policy says.
+        deletes: the keys of rows to be deleted: key columns, all String, then `_arrival_id` and `_row`.
 
     """
 
     frame: pl.DataFrame
     dead: tuple[DeadLetter, ...]
     original: Callable[[int], Original]
+    skipped: tuple[int, ...] = ()
+    deletes: pl.DataFrame | None = None
 
     @property
     def rows_in(self) -> int:
-        """How many records were read, good or bad."""
-        return self.frame.height + len(self.dead)
+        """How many records were read: good, bad, skipped or deleting."""
+        deletes = 0 if self.deletes is None else self.deletes.height
+        return self.frame.height + len(self.dead) + len(self.skipped) + deletes
+
+    @property
+    def last_row(self) -> int:
+        """The highest row in it; 0 if it is empty. Rows of messages have gaps, so this is no count."""
+        frames = (self.frame,) if self.deletes is None else (self.frame, self.deletes)
+        rows = [frame[ROW][-1] for frame in frames if frame.height]
+        rows += [self.dead[-1].row] if self.dead else []
+        return max([*rows, *self.skipped[-1:]], default=0)
 
     def portions(self, rows: int) -> Iterator["Batch"]:
         """Cut the batch into smaller ones of at most `rows` readable records each.

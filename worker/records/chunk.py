@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import polars as pl
 
-from worker.model import DeadLetter, Fault, Reason, Stage
+from worker.model import DeadLetter, Envelope, Fault, Reason, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +21,16 @@ class Extent:
     arrival_id: int
     last_row: int  # the arrival's rows up to this one are in this chunk or in earlier ones
     ended: bool  # the arrival has no more rows
+    skipped: int = 0  # messages in this chunk that are no records, as their topic's policy says
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
     """Records committed together: typed rows in one file, dead letters in another."""
 
     rows: Path  # Arrow IPC
     letters: Path  # Arrow IPC, one row a dead letter
+    deletes: Path | None = None  # Arrow IPC, the keys of rows to be deleted; None: there are none
     extents: tuple[Extent, ...]
 
     def read_rows(self) -> pl.DataFrame:
@@ -38,6 +40,15 @@ class Chunk:
     def write_rows(self, frame: pl.DataFrame) -> None:
         """Put these rows in place of those that were there."""
         frame.write_ipc(self.rows)
+
+    def read_deletes(self) -> pl.DataFrame:
+        """The keys to be deleted, typed, with the origin columns."""
+        return pl.DataFrame() if self.deletes is None else pl.read_ipc(self.deletes)
+
+    def write_deletes(self, frame: pl.DataFrame) -> None:
+        """Put these keys there."""
+        if self.deletes is not None:
+            frame.write_ipc(self.deletes)
 
     def read_letters(self) -> list[DeadLetter]:
         """The dead letters so far."""
@@ -62,6 +73,7 @@ _LETTER = {
     "original": pl.Binary,
     "format": pl.String,
     "preamble": pl.Binary,
+    "envelope": pl.Binary,
 }
 
 
@@ -75,11 +87,12 @@ def _row(letter: DeadLetter) -> dict[str, object]:
         "original": letter.original,
         "format": letter.format,
         "preamble": letter.preamble,
+        "envelope": None if letter.envelope is None else orjson.dumps(letter.envelope.facts()),
     }
 
 
 def _letter(row: dict[str, object]) -> DeadLetter:
-    faults, original, preamble = row["faults"], row["original"], row["preamble"]
+    faults, original, preamble, envelope = row["faults"], row["original"], row["preamble"], row["envelope"]
     if not (isinstance(faults, bytes) and isinstance(original, bytes) and isinstance(preamble, bytes)):
         raise TypeError("a file of dead letters has other columns than it was written with")
     return DeadLetter(
@@ -91,4 +104,5 @@ def _letter(row: dict[str, object]) -> DeadLetter:
         original=original,
         format=str(row["format"]),
         preamble=preamble,
+        envelope=Envelope.of(orjson.loads(envelope)) if isinstance(envelope, bytes) else None,
     )

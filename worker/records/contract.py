@@ -78,6 +78,34 @@ def validate(frame: pl.DataFrame, schema: type[dy.Schema]) -> Validated:
     return Validated(kept.select(*columns, ARRIVAL, ROW), refused)
 
 
+def validate_keys(frame: pl.DataFrame, schema: type[dy.Schema]) -> Validated:
+    """Cast the keys of rows to be deleted.
+
+    Args:
+        frame: key columns as String, `_arrival_id` and `_row` as Int64.
+        schema: gives the types.
+
+    """
+    columns = schema.columns()
+    keys = [name for name in frame.columns if name in columns]
+    typed = frame.with_columns(cast(frame[name], columns[name].dtype) for name in keys)
+    whole = pl.all_horizontal(pl.col(name).is_not_null() for name in keys)
+    refused = tuple(
+        Refusal(
+            arrival_id=frame.item(place, ARRIVAL),
+            row=frame.item(place, ROW),
+            reason=Reason.SCHEMA,
+            faults=tuple(
+                Fault(f"{name}|dtype", name, cut(frame.item(place, name)))
+                for name in keys
+                if typed.item(place, name) is None
+            ),
+        )
+        for place in _where(~typed.select(whole).to_series())
+    )
+    return Validated(typed.filter(whole), refused)
+
+
 def _where(mask: pl.Series) -> list[int]:
     return mask.arg_true().to_list() if mask.any() else []
 

@@ -6,10 +6,20 @@ from pathlib import Path
 
 from worker.pipeline import Pipeline
 from worker.records.batch import Limits, Original
+from worker.records.binary_values import Schemas
 from worker.records.reading import read
 
 
-def originals(path: Path, name: str, pipeline: Pipeline, limits: Limits, rows: AbstractSet[int]) -> dict[int, Original]:
+def originals(  # noqa: PLR0913 - what reading takes, and which rows
+    path: Path,
+    name: str,
+    pipeline: Pipeline,
+    limits: Limits,
+    rows: AbstractSet[int],
+    *,
+    source: str = "",
+    schemas: Schemas | None = None,
+) -> dict[int, Original]:
     """Read a file again for the bytes of some of its records.
 
     Args:
@@ -18,6 +28,8 @@ def originals(path: Path, name: str, pipeline: Pipeline, limits: Limits, rows: A
         pipeline: how it is read.
         limits: what is too much.
         rows: numbers of records.
+        source: what the file came in by.
+        schemas: asks the schema registry.
 
     Returns:
         The originals by row; reading ends with the last one asked for.
@@ -27,16 +39,13 @@ def originals(path: Path, name: str, pipeline: Pipeline, limits: Limits, rows: A
 
     """
     found: dict[int, Original] = {}
-    first = 1
     left = sorted(rows, reverse=True)
-    for batch in read(path, name, pipeline, limits, arrival_id=0):
-        after = first + batch.rows_in
-        while left and left[-1] < after:
+    for batch in read(path, name, pipeline, limits, arrival_id=0, source=source, schemas=schemas):
+        while left and left[-1] <= batch.last_row:
             row = left.pop()
             found[row] = batch.original(row)
         if not left:
             break
-        first = after
     return found
 
 

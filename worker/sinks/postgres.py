@@ -150,6 +150,49 @@ class PostgresSink:
             raise SinkRefused(f"PostgreSQL refused {self._schema}.{self._name}: {_message(error)}") from error
         return []
 
+    def delete(self, connection: Connection, keys: pl.DataFrame) -> list[Refusal]:
+        """Delete rows in the caller's transaction, each unless a later record has written it.
+
+        To be called after `write` for the same chunk: origins say whether the row or its deletion came later.
+
+        Args:
+            connection: in a transaction that has fenced the arrivals.
+            keys: the key columns, typed, with the origin columns; empty where there is nothing to delete.
+
+        Returns:
+            The deletions that were refused.
+
+        """
+        if keys.is_empty():
+            return []
+        batch = sql.Identifier("pg_temp", "headgate_deletes")
+        same = sql.SQL(" and ").join(sql.SQL("there.{0} = gone.{0}").format(sql.Identifier(name)) for name in self._key)
+        try:
+            with connection.transaction():
+                connection.execute(
+                    sql.SQL(
+                        "create temporary table headgate_deletes on commit drop as select {} from {} limit 0"
+                    ).format(_names(keys.columns), self._table)
+                )
+                self._copy(connection, batch, keys)
+                connection.execute(
+                    sql.SQL(
+                        "delete from {} as there using {} as gone where {} and (there._arrival_id, there._row) < "
+                        "(gone._arrival_id, gone._row)"
+                    ).format(self._table, batch, same)
+                )
+                connection.execute("drop table pg_temp.headgate_deletes")
+        except psycopg.OperationalError as error:
+            raise SinkUnavailable(f"PostgreSQL could not delete the rows now: {_message(error)}") from error
+        except psycopg.Error as error:
+            if (error.sqlstate or "")[:2] not in _ABOUT_RECORDS:
+                raise SinkRefused(f"PostgreSQL refused {self._schema}.{self._name}: {_message(error)}") from error
+            if keys.height == 1:
+                return [_refusal(keys, error)]
+            half = keys.height // 2
+            return self.delete(connection, keys[:half]) + self.delete(connection, keys[half:])
+        return []
+
     def _add(self, connection: Connection, frame: pl.DataFrame) -> None:
         self._copy(connection, self._table, self._in_order(frame))
 

@@ -1,0 +1,94 @@
+"""What is published becomes rows: the whole road, with a listener, an automation and a run that reads its range."""
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+from broker import Broker
+from harness import Services, Stand, open_folder, wait_until
+from psycopg.rows import DictRow
+from topics import publish
+
+PIPELINES = """
+import dataframely as dy
+from worker import Pipeline, Table
+from worker.pipeline.topic import Columns, Topic
+
+
+class Item(dy.Schema):
+    item = dy.Int64(nullable=False)
+    label = dy.String(nullable=True)
+    key = dy.String(nullable=True)
+    at = dy.Int64(nullable=False)
+
+
+PIPELINES = (
+    Pipeline(
+        name="{name}",
+        sources=(Topic("{topic}", columns=Columns(key="key", offset="at")),),
+        schema=Item,
+        sink=Table("items"),
+    ),
+)
+"""
+
+
+@pytest.fixture
+def installed(services: Services, kafka: Broker) -> Iterator[tuple[Stand, str]]:
+    """A pipeline of one topic, applied; a listener and a worker are at work."""
+    services.prefect()
+    topic = kafka.topic(partitions=2)
+    with open_folder("headgate-topic-") as folder:
+        stand = Stand(services, folder, services.fresh_database())
+        try:
+            stand.declare(PIPELINES.replace("{topic}", topic).replace("{name}", f"items-{topic}"))
+            stand.environment |= {
+                "HEADGATE_EVENTS_ANSWER_SECONDS": "300",  # what comes, comes by the automation
+                "HEADGATE_KAFKA_BOOTSTRAP": kafka.bootstrap,
+                "HEADGATE_KAFKA_GROUP": topic,
+            }
+            stand.run("apply")
+            stand.start("listen")
+            stand.start("work")
+            yield stand, topic
+        finally:
+            stand.close()
+
+
+def ended(stand: Stand, messages: int) -> Sequence[DictRow]:
+    """Wait until all arrivals have ended and account for so many messages."""
+
+    def found() -> Sequence[DictRow]:
+        mine = stand.arrivals()
+        whole = sum(row["rows_in"] for row in mine) >= messages and all(row["settled_at"] for row in mine)
+        return mine if whole else ()
+
+    return wait_until(found, within=90)
+
+
+def test_messages_become_rows_and_a_poison_message_a_dead_letter(installed: tuple[Stand, str], kafka: Broker) -> None:
+    """Original bytes, key, headers, topic, partition, offset and timestamp are all in the dead letter."""
+    stand, topic = installed
+    good = [b'{"item":%d,"label":"number %d"}' % (n, n) for n in range(3000)]
+    publish(kafka, topic, good, keys=[b"k%d" % n for n in range(3000)])
+    poison = b'{"item": \xff\x00'
+    publish(kafka, topic, [poison], partition=1, keys=[b"\xfe"], headers=[[("h", b"1"), ("h", None), ("x", b"\x00")]])
+    publish(kafka, topic, [b'{"item":1}', None], partition=1)
+    arrivals = ended(stand, 3003)
+    assert {row["state"] for row in arrivals} == {"done"}, arrivals
+    assert sum(row["rows_skipped"] for row in arrivals) == 1  # the tombstone
+    rows = stand.sql("select item, label, key, at from items where key is not null order by item")
+    assert rows == [{"item": n, "label": f"number {n}", "key": f"k{n}", "at": n} for n in range(3000)]
+    assert stand.sql("select item, key, at from items where key is null") == [{"item": 1, "key": None, "at": 1}]
+    (letter,) = stand.sql(
+        "select d.*, a.topic from headgate.dead_letter as d join headgate.arrival as a using (arrival_id)"
+    )
+    assert (letter["original"], letter["format"], letter["topic"]) == (poison, "messages", topic)
+    stamp = letter["envelope"].pop("timestamp_ms")
+    assert 1_600_000_000_000 < stamp < 4_000_000_000_000
+    assert letter["envelope"] == {
+        "partition": 1,
+        "offset": 0,
+        "key": "/g==",
+        "headers": [["h", "MQ=="], ["h", None], ["x", "AA=="]],
+        "tombstone": False,
+    }

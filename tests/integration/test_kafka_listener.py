@@ -1,0 +1,359 @@
+"""The Kafka listener against a real broker and a real ledger: each offset is in exactly one range."""
+
+import gc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import psycopg
+import pytest
+from broker import Broker
+from confluent_kafka import Producer
+from confluent_kafka.cimpl import NewPartitions
+from harness import Services, wait_until
+from kafka_stand import (
+    check_each_once,
+    covered,
+    delete_records,
+    delete_topic,
+    group_offset,
+    listening,
+    of_topics,
+    publish,
+    ranges,
+    reach,
+)
+from structlog.testing import capture_logs
+
+from worker.ledger import Arrivals, Claims, Cursors, Database
+from worker.ledger.summary import database_time
+from worker.pipeline import Topic
+
+Covered = Callable[[str, int], None]
+
+
+@pytest.fixture
+def cursors(database: Database, ledger: Arrivals) -> Cursors:
+    """The cursors of the test's ledger."""
+    return Cursors(database, ledger)
+
+
+@pytest.fixture
+def await_covered(database: Database) -> Covered:
+    """Wait until so many offsets of a topic are in ranges, and see that each is in one."""
+
+    def wait(topic: str, count: int) -> None:
+        wait_until(lambda: covered(database, topic) >= count, within=40)
+        check_each_once(database)
+        assert covered(database, topic) == count
+
+    return wait
+
+
+def test_messages_of_all_partitions_become_ranges_and_the_group_knows(
+    kafka: Broker, database: Database, ledger: Arrivals, cursors: Cursors, await_covered: Covered
+) -> None:
+    topic = kafka.topic(partitions=3)
+    for partition in range(3):
+        publish(kafka, topic, 5, partition=partition)
+    with listening(reach(kafka, group=topic), cursors, [of_topics(Topic(topic))]):
+        await_covered(topic, 15)
+        publish(kafka, topic, 1)
+        await_covered(topic, 16)
+        wait_until(lambda: group_offset(kafka, topic, topic) == 6, within=20)
+    assert ranges(database, topic) == [(0, 0, 5), (0, 5, 6), (1, 0, 5), (2, 0, 5)]
+    assert {arrival.name for arrival in ledger.find()} >= {f"{topic}[1] 0-4"}
+    assert {cursor.lag for cursor in cursors.find()} == {0}
+
+
+def test_pipelines_that_share_a_topic_each_take_in_all_of_it(
+    kafka: Broker, database: Database, cursors: Cursors, await_covered: Covered
+) -> None:
+    topic = kafka.topic()
+    publish(kafka, topic, 5)
+    both = [of_topics(Topic(topic)), of_topics(Topic(topic, start="latest"), name="late")]
+    with listening(reach(kafka, group=topic), cursors, both):
+        await_covered(topic, 5)
+        publish(kafka, topic, 2)
+        await_covered(topic, 9)
+    found = {cursor.pipeline: cursor for cursor in cursors.find()}
+    assert {name: cursor.next_offset for name, cursor in found.items()} == {"weather": 7, "late": 7}
+    assert ranges(database, topic)[0] == (0, 5, 7), "the late one began at the end"
+
+
+def test_a_backlog_is_cut_by_the_limits_of_a_range(
+    kafka: Broker, database: Database, cursors: Cursors, claims: Claims, await_covered: Covered
+) -> None:
+    topic = kafka.topic()
+    publish(kafka, topic, 25)
+    pipeline = of_topics(Topic(topic, max_messages=10, ordered=True))
+    with listening(reach(kafka, group=topic), cursors, [pipeline]):
+        await_covered(topic, 25)
+    assert ranges(database, topic) == [(0, 0, 10), (0, 10, 20), (0, 20, 25)]
+    assert [each.name for each in claims.claim(pipeline, holder="run").arrivals] == [f"{topic}[0] 0-9"], "in order"
+
+
+def test_while_something_waits_for_a_run_messages_gather_until_they_are_old_enough(
+    kafka: Broker, database: Database, cursors: Cursors, claims: Claims, await_covered: Covered
+) -> None:
+    topic = kafka.topic()
+    pipeline = of_topics(Topic(topic, max_age=3600))
+    publish(kafka, topic, 1)
+    with listening(reach(kafka, group=topic), cursors, [pipeline]):
+        await_covered(topic, 1)
+        publish(kafka, topic, 3)
+        wait_until(lambda: cursors.find()[0].lag == 3, within=20)
+        publish(kafka, topic, 3)
+        assert covered(database, topic) == 1
+        assert len(claims.claim(pipeline, holder="run").arrivals) == 1
+        await_covered(topic, 7)
+    assert ranges(database, topic) == [(0, 0, 1), (0, 1, 7)]
+
+
+def test_a_pipeline_with_too_much_on_its_way_is_held_back_and_no_other(
+    kafka: Broker, database: Database, cursors: Cursors, claims: Claims, await_covered: Covered
+) -> None:
+    full, free = kafka.topic(), kafka.topic()
+    narrow = of_topics(Topic(full, max_messages=1), max_waiting=3, max_arrivals=2)
+    pipelines = [narrow, of_topics(Topic(free), name="b")]
+    with capture_logs() as logs, listening(reach(kafka, group=full), cursors, pipelines):
+        publish(kafka, full, 10)
+        await_covered(full, 3)
+        wait_until(lambda: any(log["event"].startswith("topics held back") for log in logs), within=20)
+        publish(kafka, free, 4)
+        await_covered(free, 4)
+        await_covered(full, 3)
+        held = claims.claim(narrow, holder="run").arrivals
+        with database.transaction() as connection:
+            connection.execute(
+                "update headgate.arrival set state = 'done' where arrival_id = any(%s)",
+                ([each.arrival_id for each in held],),
+            )
+        await_covered(full, 5)
+    assert [log["pipeline"] for log in logs if log["event"].startswith("topics held back:")] == ["weather"] * 2
+
+
+def test_a_topic_that_does_not_exist_is_named_once_and_taken_in_when_it_is_made(
+    kafka: Broker, cursors: Cursors, await_covered: Covered
+) -> None:
+    there, later = kafka.topic(), f"{kafka.topic()}-later"
+    pipelines = [of_topics(Topic(there), Topic(later, start="latest"))]
+    with capture_logs() as logs, listening(reach(kafka, group=there), cursors, pipelines):
+        publish(kafka, there, 2)
+        await_covered(there, 2)
+        kafka.topic(name=later, partitions=2)
+        wait_until(lambda: len(cursors.find(topic=later)) == 2, within=30)
+        publish(kafka, later, 3, partition=1)
+        await_covered(later, 3)
+    (line,) = [log for log in logs if "do not exist" in log["event"]]
+    assert line["topics"] == [later]
+    assert there in line["there_are"] or line["more"] > 0
+
+
+def test_an_added_partition_is_taken_in_from_its_first_message(
+    kafka: Broker, cursors: Cursors, await_covered: Covered
+) -> None:
+    topic = kafka.topic()
+    publish(kafka, topic, 3)
+    with listening(reach(kafka, group=topic), cursors, [of_topics(Topic(topic, start="latest"))]):
+        wait_until(lambda: [each.next_offset for each in cursors.find()] == [3], within=20)
+        admin = kafka.admin()
+        admin.create_partitions([NewPartitions(topic, 2)])[topic].result(30)
+        publish(kafka, topic, 4, partition=1)
+        await_covered(topic, 4)
+    assert [(each.partition, each.next_offset) for each in cursors.find()] == [(0, 3), (1, 4)]
+
+
+def test_a_topic_that_is_made_again_is_taken_in_and_what_was_unread_is_written_down_as_lost(
+    kafka: Broker, database: Database, cursors: Cursors, await_covered: Covered
+) -> None:
+    topic, other = kafka.topic(), kafka.topic()
+    pipeline = of_topics(Topic(topic, max_messages=3), Topic(other), max_waiting=2)
+    publish(kafka, topic, 10)
+    settings = reach(kafka, group=topic)
+    with listening(settings, cursors, [pipeline]):
+        await_covered(topic, 6)
+        wait_until(lambda: cursors.find(topic=topic)[0].lag == 4, within=20)
+    delete_topic(kafka, topic)
+    kafka.topic(name=topic)
+    publish(kafka, topic, 5)
+    with capture_logs() as logs, listening(settings, cursors, [replace(pipeline, max_waiting=9)]):
+        await_covered(topic, 11)
+        publish(kafka, other, 1)
+        await_covered(other, 1)
+    old, new = cursors.find(topic=topic)
+    assert (old.halted, old.next_offset, new.halted, new.next_offset) == ("recreated", 6, None, 5)
+    assert lost(database) == [(old.topic_id, 6, 10)]
+    assert [log["reason"] for log in logs if log["event"] == "partition halted"] == ["recreated"]
+
+
+def test_a_topic_that_is_made_again_under_a_running_listener_is_never_mixed_up_with_the_old(
+    kafka: Broker, database: Database, cursors: Cursors, await_covered: Covered
+) -> None:
+    topic, other = kafka.topic(), kafka.topic()
+    with listening(reach(kafka, group=topic), cursors, [of_topics(Topic(topic), Topic(other))]):
+        publish(kafka, topic, 3)
+        await_covered(topic, 3)
+        delete_topic(kafka, topic)
+        kafka.topic(name=topic)
+        publish(kafka, topic, 7)
+        publish(kafka, other, 2)
+        await_covered(topic, 10)
+        await_covered(other, 2)
+    old, new = cursors.find(topic=topic)
+    assert (old.halted, old.next_offset, new.next_offset) == ("recreated", 3, 7)
+    assert lost(database) == []
+
+
+def test_a_topic_that_is_deleted_does_not_hold_up_the_others(
+    kafka: Broker, cursors: Cursors, await_covered: Covered
+) -> None:
+    topic, other = kafka.topic(), kafka.topic()
+    with listening(reach(kafka, group=topic), cursors, [of_topics(Topic(topic), Topic(other))]):
+        publish(kafka, topic, 3)
+        await_covered(topic, 3)
+        delete_topic(kafka, topic)
+        for count in range(1, 4):
+            publish(kafka, other, 1)
+            await_covered(other, count)
+    (old,) = cursors.find(topic=topic)
+    assert (old.halted, old.next_offset) == (None, 3), "who knows whether it comes back"
+
+
+def lost(database: Database) -> list[tuple[str, int, int]]:
+    with database.transaction() as connection:
+        rows = connection.execute("select * from headgate.cursor_change where action = 'lost'").fetchall()
+    return [(row["topic_id"], row["from_offset"], row["to_offset"]) for row in rows]
+
+
+def test_what_was_deleted_before_it_was_taken_in_halts_its_partition_and_no_other(
+    kafka: Broker, database: Database, cursors: Cursors, await_covered: Covered
+) -> None:
+    topic = kafka.topic(partitions=2)
+    publish(kafka, topic, 2)
+    settings, pipeline = reach(kafka, group=topic), of_topics(Topic(topic))
+    with listening(settings, cursors, [pipeline]):
+        await_covered(topic, 2)
+    publish(kafka, topic, 8)
+    delete_records(kafka, topic, 6)
+    with capture_logs() as logs, listening(settings, cursors, [pipeline]):
+        publish(kafka, topic, 4, partition=1)
+        await_covered(topic, 6)
+        wait_until(lambda: cursors.find(partition=0)[0].halted, within=20)
+    (halted,) = cursors.find(partition=0)
+    assert (halted.halted, halted.next_offset, halted.resume_at) == ("retention", 2, 6)
+    assert "Offsets 2 to 5" in (halted.detail or "")
+    assert lost(database) == [(halted.topic_id, 2, 6)]
+    assert len([log for log in logs if log["event"] == "partition halted"]) == 1
+
+
+def test_a_log_that_was_truncated_halts_its_partition(
+    kafka: Broker, database: Database, cursors: Cursors, await_covered: Covered
+) -> None:
+    topic = kafka.topic(partitions=2)
+    publish(kafka, topic, 5)
+    settings, pipeline = reach(kafka, group=topic), of_topics(Topic(topic))
+    with listening(settings, cursors, [pipeline]):
+        await_covered(topic, 5)
+    kafka.stop()
+    for file in (kafka.data / f"{topic}-0").iterdir():
+        if file.suffix in {".log", ".index", ".timeindex", ".snapshot"} or file.name == "leader-epoch-checkpoint":
+            file.unlink()
+    kafka.start()
+    publish(kafka, topic, 2)
+    with listening(settings, cursors, [pipeline]):
+        publish(kafka, topic, 4, partition=1)
+        await_covered(topic, 9)
+        wait_until(lambda: cursors.find(partition=0)[0].halted, within=20)
+    (halted,) = cursors.find(partition=0)
+    assert (halted.halted, halted.next_offset, halted.resume_at) == ("truncated", 5, 2)
+    assert lost(database) == [(halted.topic_id, 2, 5)]
+
+
+def test_of_a_transaction_nothing_is_cut_before_its_end(
+    kafka: Broker, database: Database, cursors: Cursors, await_covered: Covered
+) -> None:
+    """The end is the last stable offset; the marker at the end of a transaction has an offset, too."""
+    topic = kafka.topic()
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": topic})
+    producer.init_transactions(30)
+    with listening(reach(kafka, group=topic), cursors, [of_topics(Topic(topic, max_age=0))]):
+        publish(kafka, topic, 2)
+        await_covered(topic, 2)
+        producer.begin_transaction()
+        producer.produce(topic, b"{}", partition=0)
+        producer.flush(30)
+        publish(kafka, topic, 3)
+        await_look(database, cursors)
+        assert (covered(database, topic), cursors.find()[0].end_offset) == (2, 2)
+        producer.abort_transaction(30)
+        await_covered(topic, 7)
+        producer.begin_transaction()
+        producer.produce(topic, b"{}", partition=0)
+        producer.commit_transaction(30)
+        await_covered(topic, 9)
+    assert {first for _, first, _ in ranges(database, topic)} >= {0, 2}
+
+
+# kafka-python leaves a socket that could not be connected to the garbage collector.
+@pytest.mark.filterwarnings("ignore:.*unclosed <socket:pytest.PytestUnraisableExceptionWarning")
+def test_a_broker_that_is_absent_at_the_start_and_goes_away_later_is_waited_for(
+    kafka: Broker, cursors: Cursors, await_covered: Covered
+) -> None:
+    topic = kafka.topic()
+    publish(kafka, topic, 2)
+    kafka.stop()
+    with capture_logs() as logs, listening(reach(kafka, group=topic), cursors, [of_topics(Topic(topic))]):
+        wait_until(lambda: len(told(logs)) == 1, within=40)
+        kafka.start()
+        await_covered(topic, 2)
+        wait_until(lambda: len(told(logs)) == 2)
+        kafka.restart(hard=True)
+        publish(kafka, topic, 3)
+        await_covered(topic, 5)
+    gc.collect()
+    lines = told(logs)
+    assert lines[0].startswith("No Kafka broker answers")
+    assert lines[1] == "Kafka answers again"
+    assert len(lines) in {2, 4}, "one line when it goes, one when it is back"
+
+
+def await_look(database: Database, cursors: Cursors) -> None:
+    """Wait until the listener has looked at the ends of partitions, and began to after this was called."""
+
+    def looked(since: datetime) -> None:
+        wait_until(lambda: (cursors.find()[0].seen_at or since) > since, within=20)
+
+    looked(database_time(database))
+    looked(database_time(database))
+
+
+def told(logs: Sequence[Mapping[str, object]]) -> list[str]:
+    return [str(log["event"]) for log in logs if "answer" in str(log["event"])]
+
+
+def test_while_the_database_is_away_nothing_is_cut_and_the_place_in_the_group_is_kept(
+    kafka: Broker, services: Services, database_url: str, cursors: Cursors, await_covered: Covered
+) -> None:
+    topic = kafka.topic()
+    name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
+    with capture_logs() as logs, listening(reach(kafka, group=topic), cursors, [of_topics(Topic(topic))]):
+        publish(kafka, topic, 2)
+        await_covered(topic, 2)
+        before = members(kafka, topic)
+        services.administer(
+            f'alter database "{name}" with allow_connections false',
+            f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'",
+        )
+        publish(kafka, topic, 3)
+        wait_until(lambda: len(told(logs)) == 1, within=40)
+        services.administer(f'alter database "{name}" with allow_connections true')
+        await_covered(topic, 5)
+        assert members(kafka, topic) == before, "a rebalance would have made a new member"
+    assert told(logs)[1] == "the database answers again"
+
+
+def members(kafka: Broker, group: str) -> list[str]:
+    admin = kafka.admin()
+    described = admin.describe_consumer_groups([group])[group].result(30)
+    return [member.member_id for member in described.members]

@@ -1,0 +1,253 @@
+"""What every reader of ranges does, whichever client it reads by: on a real broker."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+from broker import Broker
+from confluent_kafka import Producer
+from confluent_kafka import TopicPartition as Place
+from harness import wait_until
+from topics import position, publish, topic_id
+
+from worker.errors import ArrivalRejected, KafkaUnavailable
+from worker.kafka.ranges import RangeReader, open_reader
+from worker.model import RangePosition, Reason
+from worker.records.batch import ROW
+from worker.records.messages import Header, Unreadable, envelope
+from worker.settings import KafkaSettings
+
+
+@pytest.fixture(params=["kafka-python", "confluent-kafka"])
+def reader(request: pytest.FixtureRequest, kafka: Broker) -> Iterator[RangeReader]:
+    opened = open_reader(KafkaSettings(bootstrap=kafka.bootstrap, reader=request.param))
+    yield opened
+    opened.close()
+
+
+def read(reader: RangeReader, where: RangePosition, *, after: int = 0) -> tuple[pl.DataFrame, list[Unreadable]]:
+    """All messages of a range, and what of it could not be read."""
+    found = list(reader.read(where, after=after))
+    blocks = [each for each in found if isinstance(each, pl.DataFrame)]
+    return pl.concat(blocks) if blocks else pl.DataFrame(), [each for each in found if isinstance(each, Unreadable)]
+
+
+def offsets(messages: pl.DataFrame) -> list[int]:
+    return [] if messages.is_empty() else messages["offset"].to_list()
+
+
+def flip(kafka: Broker, topic: str, marked: bytes) -> None:
+    """Change one byte of a message in the broker's log."""
+    (segment,) = [path for path in Path(kafka.data, f"{topic}-0").glob("*.log") if marked in path.read_bytes()]
+    with segment.open("r+b") as file:
+        file.seek(segment.read_bytes().index(marked))
+        file.write(bytes([marked[0] ^ 1]))
+
+
+def batches(kafka: Broker, topic: str, *each: list[bytes], codec: str = "none") -> None:
+    """Publish lists of messages, each in a batch of its own."""
+    for values in each:
+        publish(kafka, topic, list(values), linger_ms=200, compression_type=codec)
+
+
+def test_a_message_comes_with_all_that_it_has(reader: RangeReader, kafka: Broker) -> None:
+    """No key, an empty key, no value, an empty value, a header that stands twice, one without a value."""
+    topic = kafka.topic(message_timestamp_type="CreateTime")
+    headers: list[list[Header]] = [[("h", b"1"), ("h", b"\x00\xff"), ("none", None)], [], [("x", b"")], []]
+    began = int(time.time() * 1000)
+    publish(kafka, topic, [b"\x00\xff", b"", None, b"v"], keys=[None, b"", b"k", b"\xfe"], headers=headers)
+    messages, bad = read(reader, position(kafka, topic, 0, 4))
+    assert bad == []
+    assert messages.schema[ROW] == pl.Int64
+    assert messages.select(ROW, "offset", "partition", "key", "value").rows() == [
+        (1, 0, 0, None, b"\x00\xff"),
+        (2, 1, 0, b"", b""),
+        (3, 2, 0, b"k", None),
+        (4, 3, 0, b"\xfe", b"v"),
+    ]
+    assert [envelope(messages, place).headers for place in range(4)] == [tuple(each) for each in headers]
+    assert [envelope(messages, place).tombstone for place in range(4)] == [False, False, True, False]
+    assert all(began <= stamp <= time.time() * 1000 for stamp in messages["timestamp_ms"])
+
+
+def test_a_range_is_read_from_where_it_was_committed_to_and_not_beyond_its_end(
+    reader: RangeReader, kafka: Broker
+) -> None:
+    """Rows are counted from the range's first offset, whatever was read before."""
+    topic = kafka.topic()
+    publish(kafka, topic, [b"%d" % number for number in range(3000)])
+    where = position(kafka, topic, 500, 2500)
+    for after in (0, 1200, 1999):  # a reader serves many ranges
+        messages, bad = read(reader, where, after=after)
+        assert bad == []
+        assert offsets(messages) == list(range(500 + after, 2500))
+        assert messages[ROW].to_list() == list(range(after + 1, 2001))
+        assert messages["value"].to_list() == [b"%d" % number for number in range(500 + after, 2500)]
+
+
+@pytest.mark.parametrize("codec", ["gzip", "lz4", "snappy", "zstd"])
+def test_every_codec_is_read(reader: RangeReader, kafka: Broker, codec: str) -> None:
+    topic = kafka.topic()
+    values = [b'{"number":%d,"text":"%s"}' % (number, b"x" * 50) for number in range(2000)]
+    publish(kafka, topic, values, compression_type=codec)
+    messages, bad = read(reader, position(kafka, topic, 0, 2000))
+    assert bad == []
+    assert messages["value"].to_list() == values
+
+
+def test_aborted_messages_are_left_out_and_markers_are_gaps(reader: RangeReader, kafka: Broker) -> None:
+    """The range ends with a marker, behind which nothing stands: the reader comes to its end all the same."""
+    topic = kafka.topic()
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": topic})
+    producer.init_transactions(30)
+    for number, committed in enumerate([True, False, True, False]):
+        producer.begin_transaction()
+        for each in range(3):
+            producer.produce(topic, b"%d.%d" % (number, each))
+        producer.flush(30)
+        producer.commit_transaction(30) if committed else producer.abort_transaction(30)
+    messages, bad = read(reader, position(kafka, topic, 0, 16))
+    assert bad == []
+    assert list(zip(offsets(messages), messages["value"].to_list(), strict=True)) == [
+        (0, b"0.0"),
+        (1, b"0.1"),
+        (2, b"0.2"),
+        (8, b"2.0"),
+        (9, b"2.1"),
+        (10, b"2.2"),
+    ]
+    assert offsets(read(reader, position(kafka, topic, 11, 16))[0]) == []  # a range of gaps alone
+
+
+def test_compaction_leaves_gaps_that_are_no_error(reader: RangeReader, kafka: Broker) -> None:
+    topic = kafka.topic(
+        cleanup_policy="compact",
+        min_cleanable_dirty_ratio="0.01",
+        segment_ms="100",
+        max_compaction_lag_ms="100",
+        min_compaction_lag_ms="0",
+    )
+    for turn in range(4):
+        publish(kafka, topic, [b"%d" % turn] * 10, keys=[b"k%d" % each for each in range(10)])
+        time.sleep(0.15)  # a segment is rolled by age, at the next message
+    publish(kafka, topic, [b"last"], keys=[b"last"])
+
+    def compacted() -> bool:
+        return len(offsets(read(reader, position(kafka, topic, 0, 41))[0])) < 41
+
+    wait_until(compacted, within=30)
+    messages, bad = read(reader, position(kafka, topic, 0, 41))
+    assert bad == []
+    assert offsets(messages)[-11:] == list(range(30, 41))
+    assert messages[ROW].to_list() == [offset + 1 for offset in offsets(messages)]
+    assert messages["value"].to_list()[-11:] == [b"3"] * 10 + [b"last"]
+
+
+@pytest.mark.parametrize("codec", ["none", "gzip"])
+def test_a_bad_crc_is_gone_around(reader: RangeReader, kafka: Broker, codec: str) -> None:
+    """What stands before and behind the batch is read, and the reader is not harmed."""
+    topic = kafka.topic()
+    good, bad_ones, more = ([b"%s-%d" % (name, n) for n in range(20)] for name in (b"good", b"baad", b"more"))
+    batches(kafka, topic, good, codec=codec)
+    begin = (Path(kafka.data) / f"{topic}-0" / f"{0:020}.log").stat().st_size
+    batches(kafka, topic, bad_ones, more, codec=codec)
+    segment = Path(kafka.data) / f"{topic}-0" / f"{0:020}.log"
+    with segment.open("r+b") as file:
+        file.seek(begin + 80)
+        was = file.read(1)
+        file.seek(begin + 80)
+        file.write(bytes([was[0] ^ 1]))
+    messages, bad = read(reader, position(kafka, topic, 0, 60))
+    assert messages["value"].to_list() == good + more
+    assert [(each.first, each.end, each.reason) for each in bad] == [(20, 40, Reason.CORRUPT)]
+    assert f"{topic} partition 0 from offset 20" in bad[0].detail
+    assert offsets(read(reader, position(kafka, topic, 5, 15))[0]) == list(range(5, 15))
+
+
+def test_a_bad_batch_at_the_end_is_no_endless_loop(reader: RangeReader, kafka: Broker) -> None:
+    topic = kafka.topic()
+    batches(kafka, topic, [b"good"], [b"marked bytes"] * 3)
+    flip(kafka, topic, b"marked bytes")
+    messages, bad = read(reader, position(kafka, topic, 0, 4))
+    assert messages["value"].to_list() == [b"good"]
+    assert [(each.first, each.end) for each in bad] == [(1, 4)]
+
+
+def test_a_topic_that_was_made_again_gives_nothing(reader: RangeReader, kafka: Broker) -> None:
+    """Its messages are others, though their offsets are the same."""
+    topic = kafka.topic()
+    publish(kafka, topic, [b"old"])
+    where = position(kafka, topic, 0, 1)
+    admin = kafka.admin()
+    admin.delete_topics([topic])[topic].result(30)
+
+    def rejected() -> str:
+        with pytest.raises(ArrivalRejected, match="lost") as caught:
+            read(reader, where)
+        return str(caught.value)
+
+    wait_until(lambda: "deleted:" in rejected(), within=20)
+
+    def again() -> bool:
+        try:
+            kafka.topic(name=topic)
+        except Exception:  # noqa: BLE001 - it is not gone yet
+            return False
+        return True
+
+    wait_until(again, within=20)
+    assert topic_id(kafka, topic) != where.topic_id
+    publish(kafka, topic, [b"new"])
+    assert "deleted and made again" in rejected()
+
+
+def delete_before(kafka: Broker, topic: str, offset: int) -> None:
+    """Do what retention does."""
+    admin = kafka.admin()
+    for future in admin.delete_records([Place(topic, 0, offset)]).values():
+        future.result(30)
+
+
+def test_messages_that_retention_took_are_named_and_the_rest_is_read(reader: RangeReader, kafka: Broker) -> None:
+    topic = kafka.topic()
+    publish(kafka, topic, [b"%d" % number for number in range(30)])
+    where = position(kafka, topic, 5, 20)
+    delete_before(kafka, topic, 12)
+    messages, bad = read(reader, where)
+    assert offsets(messages) == list(range(12, 20))
+    assert [(each.first, each.end, each.reason) for each in bad] == [(5, 12, Reason.LOST)]
+    delete_before(kafka, topic, 25)
+    with pytest.raises(ArrivalRejected, match="offsets 5 to 19 are deleted"):
+        read(reader, where)
+
+
+@pytest.mark.parametrize("codec", ["gzip", "lz4", "zstd"])
+def test_a_bomb_in_a_batch_does_not_take_the_memory(kafka: Broker, codec: str) -> None:
+    """Kilobytes that expand to a hundred megabytes are refused by kafka-python; what stands around them is read.
+
+    librdkafka expands whatever the broker took; there a value that is too large is set aside by whoever decodes it.
+    """
+    topic = kafka.topic()
+    publish(kafka, topic, [b"before"])
+    publish(kafka, topic, [bytes(90 * 1024**2)], compression_type=codec, message_max_bytes=100 * 1024**2)
+    publish(kafka, topic, [b"after"])
+    reader = open_reader(KafkaSettings(bootstrap=kafka.bootstrap, reader="kafka-python"))
+    messages, bad = read(reader, position(kafka, topic, 0, 3))
+    reader.close()
+    assert messages["value"].to_list() == [b"before", b"after"]
+    assert [(each.first, each.end) for each in bad] == [(1, 2)]
+    assert "expands to more than" in bad[0].detail
+
+
+def test_nobody_there_is_told_in_time_and_may_be_tried_again(kafka: Broker) -> None:
+    topic = kafka.topic()
+    where = position(kafka, topic, 0, 1)
+    for name in ("kafka-python", "confluent-kafka"):
+        reader = open_reader(KafkaSettings.model_validate({"bootstrap": "127.0.0.1:9", "reader": name}))
+        began = time.monotonic()
+        with pytest.raises(KafkaUnavailable):
+            read(reader, where)
+        assert time.monotonic() - began < 40
+        reader.close()

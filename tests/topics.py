@@ -1,0 +1,49 @@
+"""What tests publish, and the ranges they read of it."""
+
+import uuid
+from collections.abc import Sequence
+
+from broker import Broker
+from confluent_kafka import Producer, TopicCollection
+
+from worker.model import RangePosition
+
+Header = tuple[str, bytes | None]
+
+
+def publish(  # noqa: PLR0913 - a keyword each of what a message may have
+    kafka: Broker,
+    topic: str,
+    values: Sequence[bytes | None],
+    *,
+    partition: int = 0,
+    keys: Sequence[bytes | None] | None = None,
+    headers: Sequence[Sequence[Header]] | None = None,
+    **config: str | int,
+) -> None:
+    """Publish messages in their order; settings of the producer as `compression_type="gzip"`."""
+    settings = {name.replace("_", "."): value for name, value in config.items()}
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 20, "acks": "all", **settings})
+    for place, value in enumerate(values):
+        producer.produce(
+            topic,
+            value,
+            keys[place] if keys else None,
+            partition,
+            headers=list(headers[place]) if headers else None,
+        )
+        producer.poll(0)
+    assert producer.flush(30) == 0
+
+
+def topic_id(kafka: Broker, topic: str) -> str:
+    """The broker's id of a topic."""
+    admin = kafka.admin()  # held: with it goes what it was asked
+    found = admin.describe_topics(TopicCollection([topic]))[topic].result(30).topic_id
+    bits = (found.get_most_significant_bits() % 2**64) << 64 | found.get_least_significant_bits() % 2**64
+    return str(uuid.UUID(int=bits))
+
+
+def position(kafka: Broker, topic: str, first: int, end: int, *, partition: int = 0) -> RangePosition:
+    """A range as the listener would plan it."""
+    return RangePosition("cluster", topic, topic_id(kafka, topic), partition, first, end, 100 * (end - first))

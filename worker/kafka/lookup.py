@@ -1,0 +1,141 @@
+"""What brokers tell: which topics there are, by which id, where their partitions begin and end."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import ClusterAuthorizationFailedError, KafkaError
+
+from worker.errors import KafkaUnavailable
+from worker.kafka.clients import Watch, kafka_errors, open_admin, open_consumer, unwatched
+from worker.settings import KafkaSettings
+
+PATIENCE = 5_000  # milliseconds to wait for offsets of all partitions
+SHORT = 1_000  # milliseconds, for those of one topic once all of them did not come
+
+Part = tuple[str, int]  # topic and partition
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """A topic as brokers know it."""
+
+    topic_id: str  # another one once the topic is made again
+    partitions: int
+
+
+class Lookup:
+    """Asks brokers; reads no message.
+
+    Raises:
+        KafkaUnavailable: from any method, when brokers do not answer.
+
+    """
+
+    def __init__(
+        self, *, consumer: KafkaConsumer, admin: KafkaAdminClient, settings: KafkaSettings, watch: Watch = unwatched
+    ) -> None:
+        self._consumer = consumer
+        self._admin = admin
+        self._settings = settings
+        self._watch = watch
+
+    def cluster(self) -> str:
+        """Ask for the cluster's id."""
+        with self._asking("asking for the cluster"):
+            return str(self._admin.describe_cluster()["cluster_id"])
+
+    def names(self) -> list[str]:
+        """Ask for the names of all topics but Kafka's own."""
+        with self._asking("asking for topics"):
+            names: list[str] = self._admin.list_topics()
+        return sorted(name for name in names if not name.startswith("__"))
+
+    def topics(self, names: Iterable[str]) -> dict[str, TopicFacts]:
+        """Ask about topics; those that do not exist are not among the answers."""
+        with self._asking("asking about topics"):
+            found = self._admin.describe_topics(sorted(names))
+        return {
+            topic["name"]: TopicFacts(str(topic["topic_id"]), len(topic["partitions"]))
+            for topic in found
+            if not topic["error_code"] and topic["partitions"]
+        }
+
+    def begins(self, parts: Iterable[Part]) -> dict[Part, int]:
+        """Ask for the first offset there is of each partition; those that do not answer are left out."""
+        return self._offsets(self._consumer.beginning_offsets, parts)
+
+    def ends(self, parts: Iterable[Part]) -> dict[Part, int]:
+        """Ask for the last stable offset of each partition: what is committed, and a reader may see, is before it.
+
+        Those that do not answer are left out.
+        """
+        return self._offsets(self._consumer.end_offsets, parts)
+
+    def at(self, part: Part, timestamp_ms: int) -> int | None:
+        """Ask for the first message of a partition at a time or after it; None if there is none."""
+        place = TopicPartition(*part)
+        with self._asking("asking for an offset by time"):
+            found = self._consumer.offsets_for_times({place: timestamp_ms}, timeout_ms=PATIENCE)[place]
+        return None if found is None or found.offset < 0 else int(found.offset)
+
+    def sizes(self, topics: Iterable[str]) -> dict[Part, int]:
+        """Ask how many bytes the partitions have on disk; nothing, where we may not ask that."""
+        try:
+            with self._asking("asking for sizes"):
+                told = self._admin.describe_log_dirs(sorted(topics))
+        except KafkaUnavailable as error:
+            if isinstance(error.__cause__, ClusterAuthorizationFailedError):
+                return {}
+            raise
+        return {
+            (topic["name"], partition["partition_index"]): partition["partition_size"]
+            for broker in told
+            for folder in broker["log_dirs"]
+            for topic in folder["topics"]
+            for partition in topic["partitions"]
+        }
+
+    def _offsets(self, ask: Callable[..., Mapping[Part, int]], parts: Iterable[Part]) -> dict[Part, int]:
+        places = [TopicPartition(*part) for part in parts]
+        if not places:
+            return {}
+        try:
+            with self._watch("asking for offsets"):
+                return dict(ask(places, timeout_ms=PATIENCE))
+        except KafkaError:
+            # One topic that was just deleted must not hold up the others.
+            return self._one_by_one(ask, places)
+
+    def _one_by_one(self, ask: Callable[..., Mapping[Part, int]], places: list[TopicPartition]) -> dict[Part, int]:
+        found: dict[Part, int] = {}
+        failed: KafkaError | None = None
+        for topic in sorted({place.topic for place in places}):
+            try:
+                with self._watch("asking for offsets"):
+                    found |= ask([place for place in places if place.topic == topic], timeout_ms=SHORT)
+            except KafkaError as error:
+                failed = error
+        if not found and failed is not None:
+            with self._asking("asking for offsets"):
+                raise failed
+        return found
+
+    @contextmanager
+    def _asking(self, doing: str) -> Iterator[None]:
+        with kafka_errors(self._settings, doing), self._watch(doing):
+            yield
+
+
+@contextmanager
+def open_lookup(settings: KafkaSettings) -> Iterator[Lookup]:
+    """Open what answers questions about topics, outside of every group.
+
+    Raises:
+        BadSettings: the settings cannot work.
+        KafkaUnavailable: no broker answers.
+
+    """
+    with open_admin(settings) as admin, open_consumer(settings) as consumer:
+        yield Lookup(consumer=consumer, admin=admin, settings=settings)

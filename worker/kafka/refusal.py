@@ -1,0 +1,84 @@
+"""Why a broker could not be reached: kafka-python tells it to its log alone, and raises that time is up."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kafka.errors import (
+    AuthorizationError,
+    InvalidReceiveError,
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    SaslAuthenticationFailedError,
+    UnsupportedSaslMechanismError,
+)
+
+from worker.errors import HeadgateError
+from worker.settings import KafkaSettings
+
+LOG = "kafka.net.manager"  # it logs each connection that failed, with the error as an argument
+
+
+class Refusals(logging.Handler):
+    """Remembers the most telling of the errors that connections failed with, of equal ones the last.
+
+    A broker that refuses a password says so and hangs up. kafka-python sometimes sees only that it hung up.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.last: BaseException | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the error, if the line is about one."""
+        for each in record.args if isinstance(record.args, tuple) else ():
+            if isinstance(each, BaseException) and _tells(each) >= _tells(self.last):
+                self.last = each
+
+
+def _tells(error: BaseException | None) -> int:
+    """Rank an error by how much it says: that time is up says least."""
+    if error is None or isinstance(error, KafkaTimeoutError):
+        return 0
+    return 1 if isinstance(error, KafkaConnectionError) else 2
+
+
+@contextmanager
+def noting_refusals() -> Iterator[Refusals]:
+    """Listen to what kafka-python logs of connections that fail."""
+    refusals = Refusals()
+    log = logging.getLogger(LOG)
+    log.addHandler(refusals)
+    try:
+        yield refusals
+    finally:
+        log.removeHandler(refusals)
+
+
+def explain(settings: KafkaSettings, refusal: BaseException | None) -> str:
+    """Say in one line why no broker was reached, and what to do. No secret is in it.
+
+    Args:
+        settings: the client's.
+        refusal: what the last connection failed with, if that is known.
+
+    """
+    if isinstance(refusal, HeadgateError):
+        return str(refusal)
+    said = " ".join(str(refusal or "no answer").split())
+    what, variables = _diagnose(settings, refusal, said)
+    return f"{what.format(settings.bootstrap)} ({said}): correct {variables}."
+
+
+def _diagnose(settings: KafkaSettings, refusal: BaseException | None, said: str) -> tuple[str, str]:
+    """Say what happened, `{}` for the address, and which variables may be wrong."""
+    names = "CLIENT_ID and CLIENT_SECRET" if settings.sasl_mechanism == "OAUTHBEARER" else "USERNAME and PASSWORD"
+    if isinstance(refusal, UnsupportedSaslMechanismError):
+        return "Kafka at {} does not know our way to say who we are", "HEADGATE_KAFKA_SASL_MECHANISM"
+    if isinstance(refusal, SaslAuthenticationFailedError | AuthorizationError):
+        return "Kafka at {} does not let us in", f"HEADGATE_KAFKA_{names}"
+    if "CERTIFICATE_VERIFY_FAILED" in said:
+        return "Kafka at {} shows a certificate that we do not trust", "HEADGATE_KAFKA_CA_FILE"
+    if "SSL" in said or "socket disconnected" in said or isinstance(refusal, InvalidReceiveError):
+        return "Kafka at {} hangs up; it may ask for TLS or a password, or for none", "HEADGATE_KAFKA_SECURITY"
+    return "No Kafka broker answers at {}", "HEADGATE_KAFKA_BOOTSTRAP, or start it"

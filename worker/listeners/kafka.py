@@ -1,0 +1,143 @@
+"""The Kafka listener: keeps a place in the group, looks at the ends of its partitions, and has ranges cut."""
+
+import os
+import socket
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from time import monotonic
+
+import structlog
+
+from worker.crashpoint import crashpoint
+from worker.errors import KafkaUnavailable, LedgerUnavailable
+from worker.kafka.member import Member, open_member
+from worker.ledger import Cursors
+from worker.listeners.cutting import Cutting
+from worker.listeners.watchdog import Watchdog
+from worker.pipeline import Pipeline
+from worker.settings import KafkaSettings
+
+REFRESH = 2.0  # seconds between two looks at topics and cursors
+LEDGER_AWAY = 2.0  # seconds between two tries of a database that is away
+LONGEST_PAUSE = 30.0  # seconds between two tries of brokers that are away
+PATIENCE = 90.0  # seconds; longer than every time-out that is set, so only a fault of the client takes so long
+SHOWN = 20  # topics, of those that exist
+
+log = structlog.get_logger()
+
+
+class KafkaListener:
+    """Watches the topics of all pipelines until it is asked to stop; it never reads a message.
+
+    Any number of listeners share the partitions through their group.
+
+    Args:
+        pipelines: whose topics.
+        settings: how Kafka is reached.
+        cursors: the ledger's.
+        stop: set: finish what is in hand and return.
+
+    """
+
+    def __init__(
+        self, *, pipelines: Sequence[Pipeline], settings: KafkaSettings, cursors: Cursors, stop: threading.Event
+    ) -> None:
+        owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._settings = settings
+        self._stop = stop
+        self._cutting = Cutting(pipelines=pipelines, cursors=cursors, owner=owner)
+        self._watchdog = Watchdog(patience=PATIENCE)
+        self._pause = 1.0
+        self._kafka_away = False
+        self._ledger_away = False
+        self._ledger_again = 0.0
+        self._missing: frozenset[str] = frozenset()
+
+    def run(self) -> None:
+        """Have ranges cut until asked to stop; brokers or a database that are away are waited for."""
+        with self._watchdog.watching():
+            while not self._stop.is_set():
+                try:
+                    self._take_part()
+                except KafkaUnavailable as error:
+                    if not self._kafka_away:
+                        log.warning(str(error), action="listen")
+                    self._kafka_away = True
+                except Exception:
+                    log.exception("Kafka listener failed; it joins the group anew", action="listen")
+                finally:
+                    self._watchdog.end()
+                # A consumer that failed once is never used again: kafka-python's may not come back from the next call.
+                self._cutting.forget()
+                self._stop.wait(self._pause)
+                self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+    def _take_part(self) -> None:
+        with ExitStack() as stack:
+            joining = open_member(self._settings, self._cutting.topics, watch=self._watchdog.over)
+            with self._watchdog.over("connecting"):
+                member = stack.enter_context(joining)
+            # First in, last out: it watches over the closing.
+            stack.callback(self._watchdog.begin, "closing")
+            cluster = member.lookup.cluster()
+            held: frozenset[tuple[str, int]] = frozenset()
+            refresh_at = 0.0
+            while not self._stop.is_set():
+                now = monotonic()
+                before, held = held, member.poll()
+                if held != before or self._cutting.stale:
+                    refresh_at = min(refresh_at, now)
+                if now >= self._ledger_again:
+                    try:
+                        if now >= refresh_at:
+                            self._refresh(member, cluster, held, now)
+                            refresh_at = now + REFRESH
+                        self._turn(member, held, now)
+                        self._ledger_answers()
+                    except LedgerUnavailable as error:
+                        self._ledger_fails(error, now)
+
+    def _refresh(self, member: Member, cluster: str, held: frozenset[tuple[str, int]], now: float) -> None:
+        facts = member.lookup.topics(self._cutting.topics)
+        missing = self._cutting.topics - facts.keys()
+        if missing != self._missing:
+            self._missing = missing
+            if missing:
+                there = member.lookup.names()
+                log.warning(
+                    "topics do not exist; create them, or correct the pipelines",
+                    action="listen",
+                    topics=sorted(missing),
+                    there_are=there[:SHOWN],
+                    more=max(0, len(there) - SHOWN),
+                )
+            else:
+                log.info("all topics exist now", action="listen")
+        self._cutting.refresh(member.lookup, cluster, facts, member.lookup.ends(held), now)
+
+    def _turn(self, member: Member, held: frozenset[tuple[str, int]], now: float) -> None:
+        self._cutting.turn(member.lookup, member.lookup.ends(held), now)
+        offsets = self._cutting.acknowledgeable()
+        if member.owes(offsets):
+            crashpoint("range.before-acknowledge")
+            member.acknowledge(offsets)
+            crashpoint("range.after-acknowledge")
+        self._pause = 1.0
+        if self._kafka_away:
+            self._kafka_away = False
+            log.info("Kafka answers again", action="listen")
+
+    def _ledger_fails(self, error: LedgerUnavailable, now: float) -> None:
+        # The place in the group is kept meanwhile, by polling: nothing is cut, and no rebalance follows. A commit may
+        # have taken place all the same, so what the cursors were is forgotten.
+        if not self._ledger_away:
+            log.warning(str(error), action="listen")
+        self._ledger_away = True
+        self._ledger_again = now + LEDGER_AWAY
+        self._cutting.forget()
+
+    def _ledger_answers(self) -> None:
+        if self._ledger_away:
+            log.info("the database answers again", action="listen")
+        self._ledger_away = False
