@@ -38,7 +38,7 @@ PIPELINES = (
     pipeline("left", after="leave"),
     pipeline("refused"),
     pipeline("manual"),
-    pipeline("hops"),
+    pipeline("hops", enrich=(doubled,)),
 )
 """
 

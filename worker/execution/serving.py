@@ -18,7 +18,7 @@ from worker.execution.reclaim import reclaim
 
 T = TypeVar("T")
 
-LOOK_AGAIN_AFTER = (0.05, 0.2)  # seconds: the server tells of a run before its transaction is committed
+LOOK_AGAIN_AFTER = (0.03, 0.07, 0.15, 0.3)  # seconds: the server tells of a run before its transaction is committed
 LONGEST_PAUSE = 30.0  # seconds between two tries when the server is away
 END_WITHIN = 10.0  # seconds to hand back what the grace did not suffice for
 

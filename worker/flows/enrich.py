@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -12,11 +12,13 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from worker.flows.tasks import stage_task
-from worker.flows.workbench import workbench
+from worker.flows.workbench import Workbench, workbench
 from worker.model import Stage
 from worker.pipeline import Lookup
 from worker.records.enrichment import enrich, load_reference
 from worker.sinks.reference import read_reference
+
+REFERENCES = -1  # the unit of work before the first chunk
 
 log = structlog.get_logger()
 
@@ -48,20 +50,21 @@ async def enrich_claim(pipeline: str) -> State[None]:
 async def load_references() -> None:
     """Read what the look-ups look up in."""
     bench = workbench()
-    lookups = [step for step in bench.pipeline.enrich if isinstance(step, Lookup)]
-    bench.references = await asyncio.to_thread(_references, lookups)
+    await bench.do(Stage.ENRICH, REFERENCES, partial(read_references, bench))
 
 
-def _references(lookups: list[Lookup]) -> Mapping[str | Path, pl.DataFrame]:
-    bench = workbench()
+def read_references(bench: Workbench) -> None:
+    """Read what the look-ups of a claim look up in."""
     found: dict[str | Path, pl.DataFrame] = {}
-    for step in lookups:
+    for step in bench.pipeline.enrich:
+        if not isinstance(step, Lookup):
+            continue
         if isinstance(step.reference, Path):
             found[step.reference] = load_reference(step.reference)
         else:
             with bench.app.database.transaction() as connection:
                 found[step.reference] = read_reference(connection, step.reference)
-    return found
+    bench.references = found
 
 
 @stage_task("enrich chunk")
@@ -72,21 +75,17 @@ async def enrich_chunk(number: int) -> None:
         number: of the chunk, from 0.
 
     """
-    await asyncio.to_thread(_enrich, number)
-
-
-def _enrich(number: int) -> None:
     bench = workbench()
+    rows, refused = await bench.do(Stage.ENRICH, number, partial(make_richer, bench, number))
+    log.info("enriched", action="enrich", pipeline=bench.pipeline.name, chunk=number, rows=rows, refused=refused)
+
+
+def make_richer(bench: Workbench, number: int) -> tuple[int, int]:
+    """Add columns to one chunk: how many rows are left, and how many were refused."""
     chunk = bench.chunks[number]
     richer, refusals = enrich(chunk.read_rows(), bench.pipeline.enrich, bench.references)
     letters = bench.set_aside(refusals, Stage.ENRICH)
     chunk.write_rows(richer)
     chunk.add_letters(letters)
-    log.info(
-        "enriched",
-        action="enrich",
-        pipeline=bench.pipeline.name,
-        chunk=number,
-        rows=richer.height,
-        refused=len(letters),
-    )
+    bench.reach(Stage.ENRICH)
+    return richer.height, len(letters)

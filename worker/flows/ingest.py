@@ -18,6 +18,7 @@ from worker.copies import send_copies
 from worker.crashpoint import crashpoint
 from worker.errors import Fenced, LedgerUnavailable
 from worker.flows.enrich import enrich_claim
+from worker.flows.head_start import head_start
 from worker.flows.parse import parse_claim
 from worker.flows.persist import persist_claim
 from worker.flows.report import Report, publish
@@ -115,7 +116,11 @@ async def _through_the_stages(bench: Workbench, report: Report) -> None:
         if not bench.dry_run:
             stages.append(persist_claim(pipeline.name, pipeline.sink.name))
         # All begin at once, and each waits for the one before: Prefect is told of all three in the time of one.
-        _raise_the_first(await asyncio.gather(*stages, return_exceptions=True))
+        ahead = asyncio.create_task(head_start(bench))
+        try:
+            _raise_the_first(await asyncio.gather(*stages, return_exceptions=True))
+        finally:
+            await ahead  # nothing may still be at work on the claim when it is put back
         if not bench.dry_run:
             await asyncio.to_thread(_end, bench)
     except Fenced as error:

@@ -3,15 +3,16 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 from prefect import flow
 
 from worker.crashpoint import crashpoint
 from worker.flows.tasks import stage_task
-from worker.flows.workbench import workbench
+from worker.flows.workbench import Workbench, workbench
 from worker.model import ClaimedArrival, Stage
-from worker.records.parsing import Parsed, parse
+from worker.records.parsing import parse
 
 PORTION = 8 * 1024 * 1024  # bytes; below this a portion of its own costs more than it saves
 
@@ -30,11 +31,8 @@ async def parse_claim(pipeline: str, arrivals: int, size: int) -> None:
     """
     bench = workbench()
     with bench.at(Stage.PARSE):
-        portions = split(bench.claim.arrivals, min(os.cpu_count() or 1, 1 + size // PORTION))
-        done = await asyncio.gather(*(parse_portion(number, len(portion)) for number, portion in enumerate(portions)))
-        for parsed in done:
-            bench.chunks += parsed.chunks
-            bench.rejected |= parsed.rejected
+        portions = split(bench.claim.arrivals, portions_of(size))
+        await asyncio.gather(*(parse_portion(number, len(portion)) for number, portion in enumerate(portions)))
     for arrival_id, error in bench.rejected.items():
         log.error(
             "arrival cannot be read", action="parse", pipeline=pipeline, arrival_id=arrival_id, reason=error.reason
@@ -50,7 +48,7 @@ async def parse_claim(pipeline: str, arrivals: int, size: int) -> None:
 
 
 @stage_task("parse portion")
-async def parse_portion(number: int, arrivals: int) -> Parsed:  # noqa: ARG001 - for the UI
+async def parse_portion(number: int, arrivals: int) -> None:  # noqa: ARG001 - for the UI
     """Read and validate some of the arrivals.
 
     Args:
@@ -59,15 +57,24 @@ async def parse_portion(number: int, arrivals: int) -> Parsed:  # noqa: ARG001 -
 
     """
     bench = workbench()
-    size = bench.claim.size
-    portion = split(bench.claim.arrivals, min(os.cpu_count() or 1, 1 + size // PORTION))[number]
+    await bench.do(Stage.PARSE, number, partial(read_portion, bench, number))
+
+
+def read_portion(bench: Workbench, number: int) -> None:
+    """Make chunks of a portion; the chunks of an arrival stand in its order."""
+    portion = split(bench.claim.arrivals, portions_of(bench.claim.size))[number]
     folder = bench.folder / str(number)
     folder.mkdir(exist_ok=True)
-    parsed = await asyncio.to_thread(
-        parse, [bench.readable(arrival) for arrival in portion], bench.pipeline, bench.app.limits, folder
-    )
+    parsed = parse([bench.readable(arrival) for arrival in portion], bench.pipeline, bench.app.limits, folder)
+    bench.rejected |= parsed.rejected
+    bench.chunks += parsed.chunks
+    bench.reach(Stage.PARSE)
     crashpoint("parse.after-portion")
-    return parsed
+
+
+def portions_of(size: int) -> int:
+    """How many portions a claim of so many bytes is cut into."""
+    return min(os.cpu_count() or 1, 1 + size // PORTION)
 
 
 def split(arrivals: Sequence[ClaimedArrival], portions: int) -> list[tuple[ClaimedArrival, ...]]:

@@ -1,8 +1,8 @@
 """Persist: rows, dead letters and states of a chunk in one transaction, under the epoch of the claim."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 import polars as pl
 import structlog
@@ -48,7 +48,8 @@ async def persist_chunk(number: int, table: str) -> None:
         table: where the rows come to rest.
 
     """
-    parts = await asyncio.to_thread(commit_chunk, workbench(), number)
+    bench = workbench()
+    parts = await bench.do(Stage.PERSIST, number, partial(commit_chunk, bench, number))
     rows, dead = sum(part.rows_persisted for part in parts), sum(part.rows_dead for part in parts)
     log.info("persisted", action="persist", table=table, chunk=number, rows=rows, dead_letters=dead)
 

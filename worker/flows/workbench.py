@@ -8,7 +8,7 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from datetime import timedelta
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from typing import TypeVar, cast
 
 import polars as pl
 from prefect.context import FlowRunContext, TaskRunContext
@@ -33,6 +34,8 @@ from worker.records.decoding import Decoder
 from worker.records.parsing import Readable, Spooled
 from worker.settings import Settings
 from worker.sinks.postgres import PostgresSink
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -61,7 +64,8 @@ class Workbench:
     counts: dict[int, Counts] = field(default_factory=dict)  # by arrival
     references: Mapping[str | Path, pl.DataFrame] = field(default_factory=dict)  # what look-ups look up in
     _left: dict[Stage, asyncio.Event] = field(default_factory=lambda: {stage: asyncio.Event() for stage in Stage})
-    _left_at: dict[Stage, float] = field(default_factory=dict)
+    _reached: dict[Stage, float] = field(default_factory=dict)  # seconds on the monotonic clock
+    _begun: dict[tuple[Stage, int], asyncio.Task[object]] = field(default_factory=dict)
     _undone: set[Stage] = field(default_factory=set)
 
     @property
@@ -79,13 +83,26 @@ class Workbench:
             self._undone.add(stage)
             raise
         finally:
-            self._left_at[stage] = time.monotonic()
             self._left[stage].set()
 
+    def begin(self, stage: Stage, number: int, work: Callable[[], object]) -> asyncio.Task[object]:
+        """Begin a unit of work in a thread, before its task is there to do it."""
+        begun = self._begun[stage, number] = asyncio.create_task(asyncio.to_thread(work))
+        return begun
+
+    async def do(self, stage: Stage, number: int, work: Callable[[], T]) -> T:
+        """Do a unit of work in a thread; if it was begun before its task, take what came of it."""
+        begun = self._begun.pop((stage, number), None)
+        return await (asyncio.to_thread(work) if begun is None else cast("asyncio.Task[T]", begun))
+
+    def reach(self, stage: Stage) -> None:
+        """Take the time at which the work of a stage has come to its end, so far."""
+        self._reached[stage] = time.monotonic()
+
     def since(self, stage: Stage) -> timedelta | None:
-        """How long ago a stage was left."""
-        left_at = self._left_at.get(stage)
-        return None if left_at is None else timedelta(seconds=time.monotonic() - left_at)
+        """How long ago the work of a stage came to its end."""
+        reached = self._reached.get(stage)
+        return None if reached is None else timedelta(seconds=time.monotonic() - reached)
 
     async def after(self, stage: Stage, mine: Stage) -> bool:
         """Wait until a stage is left; whether it did what it was to do. If not, mine has nothing to do either."""
