@@ -61,6 +61,7 @@ class Cut:
     end: int  # exclusive
     size: int  # bytes, estimated
     ordered: bool
+    noticed_at: datetime | None = None  # when the first of these messages was seen to be there
 
 
 def identity(cursor: Cursor) -> bytes:
@@ -97,4 +98,5 @@ def arrival(cut: Cut) -> NewArrival:
         content_key=None,
         spool=None,
         ordered=cut.ordered,
+        noticed_at=cut.noticed_at,
     )

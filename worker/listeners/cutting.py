@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -163,7 +164,7 @@ class Cutting:
             cut
             for place, ends in planned.items()
             if place in self._cursors and _part(place) in sound and self._cursors[place].halted is None
-            for cut in self._cuts(self._cursors[place], ends, ordered=ordered[place.source])
+            for cut in self._cuts(place, ends, ordered=ordered[place.source], now=now)
         ]
         if not cuts:
             return
@@ -186,11 +187,12 @@ class Cutting:
                 self.stale = True
         log.debug("ranges cut", action="cut", pipeline=pipeline.name, count=sum(moved))
 
-    def _cuts(self, cursor: Cursor, ends: Sequence[int], *, ordered: bool) -> list[Cut]:
-        message = self._bytes.get(_part(cursor.place), UNKNOWN)
+    def _cuts(self, place: Partition, ends: Sequence[int], *, ordered: bool, now: float) -> list[Cut]:
+        cursor, message = self._cursors[place], self._bytes.get(_part(place), UNKNOWN)
+        noticed = datetime.now(UTC) - timedelta(seconds=now - self._since[place])
         cuts = []
         for end in ends:
-            cuts.append(Cut(cursor, end, int((end - cursor.next_offset) * message), ordered))
+            cuts.append(Cut(cursor, end, int((end - cursor.next_offset) * message), ordered, noticed))
             cursor = replace(cursor, next_offset=end)
         return cuts
 
