@@ -109,6 +109,25 @@ def test_a_failed_flow_is_retried_as_it_says(warm: WarmStand) -> None:
     assert "AwaitingRetry" in warm.history(run)
 
 
+def test_subflows_are_on_the_server_as_prefects_own_engine_tells_it(warm: WarmStand) -> None:
+    """They are told of in fewer requests, some of them later; what a flow itself asks for is up to date."""
+    run = warm.run(warm.deploy("nests"), trail=str(warm.trail))
+    assert warm.wait(run)["name"] == "Completed"
+    assert warm.api("GET", f"/flow_runs/{run}")["name"] == f"nests for {warm.trail}"
+    assert sorted(warm.lines()) == ["fails", "fails", "first", "second", "seen:Completed:first"]
+    children = warm.api("POST", "/flow_runs/filter", flow_runs={"parent_flow_run_id": {"any_": [run]}})
+    found = {child["name"]: child for child in children}
+    assert set(found) == {"nested first", "nested second", "nested fails"}
+    for name, child in found.items():
+        assert (child["state_name"], child["parameters"]["word"]) == ("Completed", name.split()[1])
+        assert child["run_count"] == (2 if name == "nested fails" else 1)
+        assert child["start_time"] <= child["end_time"]
+        steps = warm.history(child["id"])
+        assert steps == (
+            ["Running", "AwaitingRetry", "Running", "Completed"] if "fails" in name else ["Running", "Completed"]
+        )
+
+
 def test_a_paused_flow_goes_on_when_it_is_resumed(warm: WarmStand) -> None:
     run = warm.run(warm.deploy("pauses"), trail=str(warm.trail))
     warm.wait(run, "Paused")

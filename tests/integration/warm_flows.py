@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, task
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.events import emit_event
 from prefect.flow_runs import apause_flow_run, asuspend_flow_run
@@ -127,3 +128,22 @@ HELD: list[bytes] = []
 def eats(megabytes: int, trail: str) -> None:
     HELD.append(os.urandom(megabytes * 1024**2))
     leave(trail, "done")
+
+
+@flow(flow_run_name="nested {word}", retries=1)
+async def nested(word: str, trail: str) -> str:
+    leave(trail, word)
+    if word == "fails" and Path(trail).read_text(encoding="ascii").count("fails") == 1:
+        message = "the first time"
+        raise RuntimeError(message)
+    return word
+
+
+@flow(flow_run_name="nests for {trail}")
+async def nests(trail: str) -> None:
+    """Subflows one after the other and at once, and what the server says of one when it is over."""
+    first: State[str] = await nested("first", trail, return_state=True)
+    await asyncio.gather(nested("second", trail), nested("fails", trail))
+    async with get_client() as client:
+        seen = await client.read_flow_run(first.state_details.flow_run_id)  # type: ignore[arg-type]
+        leave(trail, f"seen:{seen.state_name}:{await first.aresult()}")
