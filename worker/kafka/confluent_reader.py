@@ -138,6 +138,8 @@ class ConfluentClient:
 
     def _meet(self, error: KafkaError, offset: int) -> None:
         code = error.code()
+        if self._bad is not None:
+            return  # behind a batch that it cannot read, librdkafka takes whatever stands there for the next one
         if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 - as above
             self._at = max(self._at, offset)
         elif code in BAD:

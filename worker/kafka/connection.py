@@ -9,7 +9,6 @@ import re
 from pydantic import SecretStr
 
 from worker.errors import BadSettings
-from worker.kafka.token import TokenProvider
 from worker.settings import KafkaSettings
 
 CLIENT_ID = "headgate"
@@ -44,6 +43,8 @@ def client_options(settings: KafkaSettings) -> dict[str, object]:
     }
     if settings.sasl_mechanism == "OAUTHBEARER":
         url, client, secret = (_text(settings, name) or "" for name in OAUTH)
+        from worker.kafka.token import TokenProvider  # noqa: PLC0415 - it imports kafka-python, which takes a while
+
         options["sasl_oauth_token_provider"] = TokenProvider(url=url, client_id=client, client_secret=secret)
     elif settings.sasl_mechanism is not None:
         options["sasl_plain_username"] = settings.username
