@@ -107,8 +107,7 @@ def test_ctrl_c_drains_no_run_is_crashed_and_no_process_stays(up: Up) -> None:
         found = httpx.post(f"{endpoints['api_url']}/flow_runs/filter", json=body, timeout=30).json()
         return [run["id"] for run in found]
 
-    wait_until(running, within=120)
-    ids = running()
+    ids = wait_until(running, within=120, every=0.01)
     process.send_signal(signal.SIGINT)
     output = up.output()
     assert "Stopped." in output
@@ -117,7 +116,6 @@ def test_ctrl_c_drains_no_run_is_crashed_and_no_process_stays(up: Up) -> None:
     # What Prefect's database says of those runs, once it is up again.
     up.start()
     wait_until((up.home / "endpoints.json").exists, within=120)
-    assert ids
     for run in ids:
         found = httpx.get(f"{up.endpoints['api_url']}/flow_runs/{run}", timeout=30).json()
         assert found["state"]["type"] == "COMPLETED", found["state"]

@@ -247,3 +247,16 @@ def test_files_and_unordered_topics_of_the_pipeline_do_not_wait(cursors: Cursors
     (cursor,) = begun(cursors, place())
     cut(cursors, cursor, 10, 20)
     assert len(claimed(claims, WEATHER)) == 2
+
+
+def test_a_partition_that_nobody_looks_at_is_found(cursors: Cursors, database: Database) -> None:
+    """kafka-python has fallen out of groups without coming back: whoever sees this joins anew."""
+    begun(cursors, place(0), place(1), place(2), place(0, topic_id="gone"))
+    cursors.halt(place(2), "lost", "gone")
+    with database.transaction() as connection:
+        connection.execute("update headgate.cursor set seen_at = now() - interval '1 minute' where partition > 0")
+        connection.execute("update headgate.cursor set seen_at = now() - interval '1 minute' where topic_id = 'gone'")
+    longer = timedelta(seconds=30)
+    assert cursors.neglected(["weather"], "cluster", ["a"], longer) == [("weather", 1)]
+    assert cursors.neglected(["weather"], "cluster", ["a"], 4 * longer) == []
+    assert cursors.neglected(["weather"], "elsewhere", ["a"], longer) == []

@@ -109,16 +109,17 @@ async def _through_the_stages(bench: Workbench, report: Report) -> None:
     """Run the three subflows on a claim, and see to it that each of its arrivals is accounted for."""
     claim, pipeline = bench.claim, bench.pipeline
     try:
-        stages: list[Coroutine[None, None, object]] = [
-            parse_claim(pipeline.name, len(claim.arrivals), claim.size),
-            enrich_claim(pipeline.name),
-        ]
+        stages: dict[Stage, Coroutine[None, None, object]] = {
+            Stage.PARSE: parse_claim(pipeline.name, len(claim.arrivals), claim.size),
+            Stage.ENRICH: enrich_claim(pipeline.name),
+        }
         if not bench.dry_run:
-            stages.append(persist_claim(pipeline.name, pipeline.sink.name))
+            stages[Stage.PERSIST] = persist_claim(pipeline.name, pipeline.sink.name)
         # All begin at once, and each waits for the one before: Prefect is told of all three in the time of one.
         ahead = asyncio.create_task(head_start(bench))
         try:
-            _raise_the_first(await asyncio.gather(*stages, return_exceptions=True))
+            subflows = (bench.see_through(stage, subflow) for stage, subflow in stages.items())
+            _raise_the_first(await asyncio.gather(*subflows, return_exceptions=True))
         finally:
             await ahead  # nothing may still be at work on the claim when it is put back
         if not bench.dry_run:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -84,6 +84,15 @@ class Workbench:
             raise
         finally:
             self._left[stage].set()
+
+    async def see_through(self, stage: Stage, subflow: Awaitable[object]) -> object:
+        """Wait for the subflow of a stage; one that could not even begin must not be waited for by the next."""
+        try:
+            return await subflow
+        finally:
+            if not self._left[stage].is_set():
+                self._undone.add(stage)
+                self._left[stage].set()
 
     def begin(self, stage: Stage, number: int, work: Callable[[], object]) -> asyncio.Task[object]:
         """Begin a unit of work in a thread, before its task is there to do it."""

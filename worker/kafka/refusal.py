@@ -9,6 +9,7 @@ from kafka.errors import (
     InvalidReceiveError,
     KafkaConnectionError,
     KafkaTimeoutError,
+    RequestTimedOutError,
     SaslAuthenticationFailedError,
     UnsupportedSaslMechanismError,
 )
@@ -38,7 +39,7 @@ class Refusals(logging.Handler):
 
 def _tells(error: BaseException | None) -> int:
     """Rank an error by how much it says: that time is up says least."""
-    if error is None or isinstance(error, KafkaTimeoutError):
+    if error is None or isinstance(error, KafkaTimeoutError | RequestTimedOutError):
         return 0
     return 1 if isinstance(error, KafkaConnectionError) else 2
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 
 import structlog
 from psycopg.rows import class_row
@@ -92,6 +93,15 @@ class Cursors:
         }
         with self._database.transaction() as connection, connection.cursor(row_factory=class_row(Cursor)) as cursor:
             return {found.place: found for found in cursor.execute(QUERIES["cursor_note"], asked)}
+
+    def neglected(
+        self, pipelines: Sequence[str], cluster: str, topic_ids: Sequence[str], longer: timedelta
+    ) -> list[tuple[str, int]]:
+        """Find the partitions (topic, number) of these topics that no listener has looked at for longer than this."""
+        asked = {"pipelines": list(pipelines), "cluster": cluster, "topic_ids": list(topic_ids), "longer": longer}
+        with self._database.transaction() as connection:
+            rows = connection.execute(QUERIES["cursor_neglected"], asked).fetchall()
+        return [(row["topic"], row["partition"]) for row in rows]
 
     def load(self, pipeline: str) -> Load:
         """See what a pipeline has on its way."""

@@ -402,6 +402,13 @@ where c.cluster = %(cluster)s and c.pipeline = seen.pipeline and c.source = seen
   and c.topic_id = seen.topic_id and c.partition = seen.partition
 returning c.*;
 
+-- name: cursor_neglected
+-- Partitions that no listener has looked at for so long.
+select topic, partition from headgate.cursor
+where pipeline = any(%(pipelines)s) and cluster = %(cluster)s and topic_id = any(%(topic_ids)s) and halted is null
+  and coalesce(seen_at, begun_at) < now() - %(longer)s
+order by topic, partition;
+
 -- name: cursor_advance
 -- The compare-and-set: whoever expects another offset than the one that stands there moves nothing.
 update headgate.cursor

@@ -47,6 +47,16 @@ class Cutting:
         """The names of all topics."""
         return frozenset(topic.topic for pipeline in self._pipelines for topic in pipeline.topics)
 
+    def neglected(self, cluster: str, facts: Mapping[str, TopicFacts], longer: timedelta) -> list[tuple[str, int]]:
+        """Find partitions that nobody has looked at for longer than this, though their topics are there.
+
+        Raises:
+            LedgerUnavailable: the database does not answer.
+
+        """
+        names = [pipeline.name for pipeline in self._pipelines]
+        return self._ledger.neglected(names, cluster, [fact.topic_id for fact in facts.values()], longer)
+
     def forget(self) -> None:
         """Forget what the ledger said: somebody else may have moved what was ours."""
         self._cursors.clear()

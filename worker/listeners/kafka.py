@@ -3,14 +3,16 @@
 import os
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from datetime import timedelta
 from time import monotonic
 
 import structlog
 
 from worker.crashpoint import crashpoint
 from worker.errors import KafkaUnavailable, LedgerUnavailable
+from worker.kafka.lookup import TopicFacts
 from worker.kafka.member import Member, open_member
 from worker.ledger import Cursors
 from worker.listeners.cutting import Cutting
@@ -21,6 +23,7 @@ from worker.settings import KafkaSettings
 REFRESH = 2.0  # seconds between two looks at topics and cursors
 LEDGER_AWAY = 2.0  # seconds between two tries of a database that is away
 LONGEST_PAUSE = 30.0  # seconds between two tries of brokers that are away
+NEGLECT = 2  # times as long as a silent listener keeps its partitions: then one that nobody looks at is no handover
 PATIENCE = 90.0  # seconds; longer than every time-out that is set, so only a fault of the client takes so long
 SHOWN = 20  # topics, of those that exist
 
@@ -53,6 +56,7 @@ class KafkaListener:
         self._ledger_away = False
         self._ledger_again = 0.0
         self._missing: frozenset[str] = frozenset()
+        self._joined = 0.0  # seconds on the monotonic clock
 
     def run(self) -> None:
         """Have ranges cut until asked to stop; brokers or a database that are away are waited for."""
@@ -81,6 +85,7 @@ class KafkaListener:
             # First in, last out: it watches over the closing.
             stack.callback(self._watchdog.begin, "closing")
             cluster = member.lookup.cluster()
+            self._joined = monotonic()
             held: frozenset[tuple[str, int]] = frozenset()
             refresh_at = 0.0
             while not self._stop.is_set():
@@ -115,6 +120,19 @@ class KafkaListener:
             else:
                 log.info("all topics exist now", action="listen")
         self._cutting.refresh(member.lookup, cluster, facts, member.lookup.ends(held), now)
+        self._check_shared_out(cluster, facts, now)
+
+    def _check_shared_out(self, cluster: str, facts: Mapping[str, TopicFacts], now: float) -> None:
+        """See that somebody looks at each partition: kafka-python has fallen out of groups without coming back."""
+        longer = NEGLECT * self._settings.session_seconds
+        if now - self._joined < longer:
+            return
+        neglected = self._cutting.neglected(cluster, facts, timedelta(seconds=longer))
+        if neglected:
+            topic, partition = neglected[0]
+            raise KafkaUnavailable(
+                f"Nobody has looked at {topic} partition {partition} for {longer:.0f} s; the group is joined anew."
+            )
 
     def _turn(self, member: Member, held: frozenset[tuple[str, int]], now: float) -> None:
         self._cutting.turn(member.lookup, member.lookup.ends(held), now)
