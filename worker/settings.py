@@ -125,7 +125,7 @@ class WorkerSettings(BaseSettings):
     query_seconds: float = Field(2, ge=0.05, description="Pause between two looks for runs that no event told of.")
     grace_seconds: float = Field(60, ge=0, description="How long runs may go on after a request to stop.")
     process_runs: PositiveInt = Field(500, description="A warm process is replaced after so many runs.")
-    process_memory_mb: PositiveInt = Field(384, description="A warm process that holds more after a run is replaced.")
+    process_memory_mb: PositiveInt = Field(256, description="A warm process that holds more after a run is replaced.")
 
 
 class Settings(BaseSettings):

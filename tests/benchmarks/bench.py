@@ -207,7 +207,7 @@ def peak_of_runs(bench: Bench) -> Iterator[Callable[[], float]]:
         while not over.wait(0.05):
             for process in bench.processes():
                 try:
-                    if "forkserver" in " ".join(process.cmdline()):
+                    if " ".join(process.cmdline()).endswith("worker work"):
                         status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
                         highest = max(highest, int(status.partition("VmHWM:")[2].split()[0]))
                 except (psutil.Error, OSError, IndexError):
