@@ -81,5 +81,10 @@ def _diagnose(settings: KafkaSettings, refusal: BaseException | None, said: str)
     if "CERTIFICATE_VERIFY_FAILED" in said:
         return "Kafka at {} shows a certificate that we do not trust", "HEADGATE_KAFKA_CA_FILE"
     if "SSL" in said or "socket disconnected" in said or isinstance(refusal, InvalidReceiveError):
-        return "Kafka at {} hangs up; it may ask for TLS or a password, or for none", "HEADGATE_KAFKA_SECURITY"
+        # A broker hangs up on a wrong password too, and what it said before is not always heard.
+        perhaps = f", or HEADGATE_KAFKA_{names}" if settings.sasl_mechanism else ""
+        return (
+            "Kafka at {} hangs up; it may ask for TLS or a password, or for none",
+            f"HEADGATE_KAFKA_SECURITY{perhaps}",
+        )
     return "No Kafka broker answers at {}", "HEADGATE_KAFKA_BOOTSTRAP, or start it"
