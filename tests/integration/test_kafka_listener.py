@@ -43,7 +43,7 @@ def await_covered(database: Database) -> Covered:
     """Wait until so many offsets of a topic are in ranges, and see that each is in one."""
 
     def wait(topic: str, count: int) -> None:
-        wait_until(lambda: covered(database, topic) >= count, within=40)
+        wait_until(lambda: covered(database, topic) >= count, within=90)
         check_each_once(database)
         assert covered(database, topic) == count
 
@@ -142,7 +142,7 @@ def test_a_topic_that_does_not_exist_is_named_once_and_taken_in_when_it_is_made(
         publish(kafka, there, 2)
         await_covered(there, 2)
         kafka.topic(name=later, partitions=2)
-        wait_until(lambda: len(cursors.find(topic=later)) == 2, within=30)
+        wait_until(lambda: len(cursors.find(topic=later)) == 2, within=90)
         publish(kafka, later, 3, partition=1)
         await_covered(later, 3)
     (line,) = [log for log in logs if "do not exist" in log["event"]]
