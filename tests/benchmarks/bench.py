@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -249,12 +249,17 @@ def measured(title: str, measures: Callable[[Bench], Iterable[Callable[[Bench], 
                 figures |= found
         finally:
             bench.close()
-    table = Table(title=f"{title}, {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores", title_justify="left")
+    report(f"{title}, {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores", figures, target)
+
+
+def report(title: str, figures: Mapping[str, float], target: Path | None) -> None:
+    """Print figures as a table, and write them as one flat JSON object if asked to."""
+    table = Table(title=title, title_justify="left")
     table.add_column("figure")
     table.add_column("value", justify="right")
     for name, value in figures.items():
         table.add_row(name, f"{value:,.2f}")
-    console.print(table)
+    Console().print(table)
     if target is not None:
         target.write_text(
             json.dumps({name: round(value, 3) for name, value in figures.items()}, indent=2) + "\n", encoding="utf-8"

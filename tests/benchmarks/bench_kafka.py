@@ -17,13 +17,13 @@ from pathlib import Path
 
 import polars as pl
 import psycopg
+from bench import report
 from broker import Broker
 from confluent_kafka import Producer
 from harness import open_folder, wait_until
 from kafka import KafkaConsumer, TopicPartition
 from psycopg import sql
 from rich.console import Console
-from rich.table import Table as Shown
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -250,16 +250,7 @@ def main() -> None:
             kafka_fast_ratio=figures["kafka_fast_messages_per_s"] / figures["kafka_floor_per_s"],
         )
     title = f"{count:,} messages in {PARTITIONS} partitions, {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores"
-    table = Shown(title=title, title_justify="left")
-    table.add_column("figure")
-    table.add_column("value", justify="right")
-    for name, value in figures.items():
-        table.add_row(name, f"{value:,.2f}")
-    console.print(table)
-    if target is not None:
-        target.write_text(
-            json.dumps({name: round(value, 3) for name, value in figures.items()}, indent=2) + "\n", encoding="utf-8"
-        )
+    report(title, figures, target)
 
 
 if __name__ == "__main__":

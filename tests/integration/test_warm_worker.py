@@ -114,7 +114,7 @@ def test_subflows_are_on_the_server_as_prefects_own_engine_tells_it(warm: WarmSt
     run = warm.run(warm.deploy("nests"), trail=str(warm.trail))
     assert warm.wait(run)["name"] == "Completed"
     assert warm.api("GET", f"/flow_runs/{run}")["name"] == f"nests for {warm.trail}"
-    assert sorted(warm.lines()) == ["fails", "fails", "first", "second", "seen:Completed:first"]
+    assert sorted(warm.lines()) == ["fails", "fails", "first", "refused", "refused", "second", "seen:Completed:first"]
     children = warm.api("POST", "/flow_runs/filter", flow_runs={"parent_flow_run_id": {"any_": [run]}})
     found = {child["name"]: child for child in children}
     assert set(found) == {"nested first", "nested second", "nested fails"}

@@ -5,11 +5,13 @@ import os
 import time
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from prefect import flow, get_run_logger, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.events import emit_event
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.flow_runs import apause_flow_run, asuspend_flow_run
 from prefect.flows import Flow
 
@@ -147,3 +149,8 @@ async def nests(trail: str) -> None:
     async with get_client() as client:
         seen = await client.read_flow_run(first.state_details.flow_run_id)  # type: ignore[arg-type]
         leave(trail, f"seen:{seen.state_name}:{await first.aresult()}")
+        for refused in (client.set_flow_run_name(uuid4(), "nobody"), client.update_flow_run(uuid4(), name="nobody")):
+            try:
+                await refused
+            except PrefectHTTPStatusError:
+                leave(trail, "refused")

@@ -100,13 +100,22 @@ class AwareClient(PrefectClient):
             update={"state": pending, "state_type": pending.type, "state_name": pending.name, "state_id": pending.id}
         )
 
-    async def update_flow_run(self, *args: Any, **options: Any) -> httpx.Response:
-        """Tell what a flow run is made of; its work does not wait for it."""
-        self._later(super().update_flow_run(*args, **options))
+    def _begins(self, flow_run_id: UUID) -> bool:
+        """Whether this is the engine's doing, about a run that it begins; what a flow itself asks for is waited for."""
+        return flow_run_id in self._unread or (self._given is not None and self._given.id == flow_run_id)
+
+    async def update_flow_run(self, flow_run_id: UUID, *args: Any, **options: Any) -> httpx.Response:
+        """Tell what a flow run is made of; a run that begins does not wait for it."""
+        telling = super().update_flow_run(flow_run_id, *args, **options)
+        if not self._begins(flow_run_id):
+            return await telling
+        self._later(telling)
         return httpx.Response(httpx.codes.NO_CONTENT)
 
     async def set_flow_run_name(self, flow_run_id: UUID, name: str) -> httpx.Response:
-        """Name a flow run; its work does not wait for it."""
+        """Name a flow run; a run that begins does not wait for it."""
+        if not self._begins(flow_run_id):
+            return await super().set_flow_run_name(flow_run_id, name)
         known = self._unread.get(flow_run_id)
         if known is None or known.name != name:
             self._later(super().set_flow_run_name(flow_run_id, name))
