@@ -4,13 +4,12 @@ import gzip
 import json
 import time
 from collections import defaultdict
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from broker import Broker
 from confluent_kafka import Consumer, TopicPartition
-from harness import Stand
+from harness import Stand, wait_until
 
 
 @pytest.fixture
@@ -121,8 +120,8 @@ def test_what_was_acknowledged_is_counted_when_the_broker_goes_away(sending: Sta
     lines = [str(number) for number in range(200)]
     (sending.folder / "lines").write_text("\n".join(lines))
     process = sending.start("send", topic, "lines", "--rate", "40", "--json")
-    while not Path(kafka.data / f"{topic}-0" / "00000000000000000000.log").stat().st_size:
-        time.sleep(0.05)
+    segment = kafka.data / f"{topic}-0" / "00000000000000000000.log"
+    wait_until(lambda: segment.exists() and segment.stat().st_size, within=60)
     kafka.restart(hard=True)
     assert process.wait(120) == 0, sending.log_of("send")
     assert json.loads(sending.log_of("send"))["acknowledged"] == 200
