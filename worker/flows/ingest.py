@@ -121,7 +121,7 @@ async def _through_the_stages(bench: Workbench, report: Report) -> None:
             subflows = (bench.see_through(stage, subflow) for stage, subflow in stages.items())
             _raise_the_first(await asyncio.gather(*subflows, return_exceptions=True))
         finally:
-            await ahead  # nothing may still be at work on the claim when it is put back
+            await asyncio.wait([ahead])  # nothing may still be at work on the claim when it is put back
         if not bench.dry_run:
             await asyncio.to_thread(_end, bench)
     except Fenced as error:

@@ -94,15 +94,19 @@ class Workbench:
                 self._undone.add(stage)
                 self._left[stage].set()
 
-    def begin(self, stage: Stage, number: int, work: Callable[[], object]) -> asyncio.Task[object]:
-        """Begin a unit of work in a thread, before its task is there to do it."""
-        begun = self._begun[stage, number] = asyncio.create_task(asyncio.to_thread(work))
-        return begun
+    def begin(self, stage: Stage, number: int, work: Callable[[], T]) -> asyncio.Task[T]:
+        """Begin a unit of work in a thread; if it was begun before, by its task or ahead of it, this is that work."""
+        if (stage, number) not in self._begun:
+            self._begun[stage, number] = asyncio.create_task(asyncio.to_thread(work))
+        return cast("asyncio.Task[T]", self._begun[stage, number])
 
     async def do(self, stage: Stage, number: int, work: Callable[[], T]) -> T:
-        """Do a unit of work in a thread; if it was begun before its task, take what came of it."""
-        begun = self._begun.pop((stage, number), None)
-        return await (asyncio.to_thread(work) if begun is None else cast("asyncio.Task[T]", begun))
+        """Do a unit of work in a thread, for its task: what fails is begun anew when the task is tried again."""
+        try:
+            return await self.begin(stage, number, work)
+        except BaseException:
+            self._begun.pop((stage, number), None)
+            raise
 
     def reach(self, stage: Stage) -> None:
         """Take the time at which the work of a stage has come to its end, so far."""
