@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import psycopg
 import pytest
 from harness import open_folder, wait_until
 
@@ -96,10 +97,18 @@ def test_the_demo_persists_the_samples_and_ends_with_0(up: Up) -> None:
 
 @pytest.mark.timeout(400)
 def test_ctrl_c_drains_no_run_is_crashed_and_no_process_stays(up: Up) -> None:
-    """SIGINT while runs are in hand: they finish first."""
+    """SIGINT while runs are in hand, files' and messages': they finish first, and what they need stays up for so long."""
     process = up.start("--demo")
     wait_until((up.home / "endpoints.json").exists, within=120)
     endpoints = up.endpoints
+
+    def ranges_were_cut() -> bool:
+        """Whether messages have arrived."""
+        try:
+            with psycopg.connect(endpoints["database_url"]) as connection:
+                return connection.execute("select from headgate.arrival where kind = 'range'").rowcount > 0
+        except psycopg.errors.UndefinedTable:
+            return False
 
     def running() -> list[str]:
         """Runs that are under way, by the server."""
@@ -107,6 +116,7 @@ def test_ctrl_c_drains_no_run_is_crashed_and_no_process_stays(up: Up) -> None:
         found = httpx.post(f"{endpoints['api_url']}/flow_runs/filter", json=body, timeout=30).json()
         return [run["id"] for run in found]
 
+    wait_until(ranges_were_cut, within=120, every=0.01)
     ids = wait_until(running, within=120, every=0.01)
     process.send_signal(signal.SIGINT)
     output = up.output()

@@ -31,6 +31,15 @@ grandchild.wait()
 STUBBORN = (
     "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(600)"
 )
+TELLS_ITS_END = """
+import signal, sys, time
+def end(*_):
+    with open(sys.argv[2], "a") as ends: print(sys.argv[1], file=ends)
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+open(sys.argv[1], "w").close()
+time.sleep(600)
+"""
 # A program that supervises, to be killed: it starts one child and then waits.
 SUPERVISING = f"""
 import asyncio, os, sys
@@ -44,6 +53,23 @@ async def main():
             name="a child", argv=(sys.executable, "-c", {WITH_GRANDCHILD!r}, str(folder / "pids")),
             log=folder / "child.log", env=dict(os.environ), ready=(folder / "pids").exists, grace=1,
         ))
+        await asyncio.sleep(600)
+asyncio.run(main())
+"""
+
+SUPERVISING_THREE = """
+import asyncio, os, sys
+from pathlib import Path
+from worker.embedded.child import Child
+from worker.embedded.supervisor import Supervisor
+folder, script = Path(sys.argv[1]), sys.argv[2]
+async def main():
+    async with Supervisor() as supervisor:
+        for name, tier in (("first", 0), ("second", 2), ("third", 0)):
+            mark = folder / name
+            argv = (sys.executable, "-c", script, str(mark), str(folder / "ends"))
+            log = folder / "log"
+            await supervisor.start(Child(name=name, argv=argv, log=log, env={}, ready=mark.exists, tier=tier))
         await asyncio.sleep(600)
 asyncio.run(main())
 """
@@ -71,6 +97,14 @@ def wait_until(holds: Callable[[], bool], *, within: float = 15) -> None:
 
 async def wait_until_async(holds: Callable[[], bool], *, within: float = 15) -> None:
     await asyncio.to_thread(wait_until, holds, within=within)
+
+
+async def start_some(supervisor: Supervisor, folder: Path, tiers: tuple[int, ...]) -> None:
+    """Start three that write their names to `ends` when they are stopped."""
+    for name, tier in zip(("first", "second", "third"), tiers, strict=True):
+        mark = folder / name
+        arguments = (str(mark), str(folder / "ends"))
+        await supervisor.start(child(folder, TELLS_ITS_END, *arguments, name=name, ready=mark.exists, tier=tier))
 
 
 async def test_start_waits_until_the_child_is_ready(tmp_path: Path) -> None:
@@ -133,22 +167,18 @@ async def test_the_pause_grows_while_a_child_keeps_dying(tmp_path: Path, monkeyp
     assert pauses[:5] == [0.01, 0.02, 0.04, 0.05, 0.05]
 
 
-async def test_children_stop_in_reverse_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("tiers", "order"),
+    [((0, 0, 0), ["third", "second", "first"]), ((0, 2, 0), ["second", "third", "first"])],
+)
+async def test_children_stop_in_reverse_order_but_what_others_need_last(
+    tmp_path: Path, tiers: tuple[int, ...], order: list[str]
+) -> None:
+    """What takes long to start, as a broker, may be there after those who use it."""
     ends = tmp_path / "ends"
-    script = """
-import signal, sys, time
-def end(*_):
-    with open(sys.argv[2], "a") as ends: print(sys.argv[1], file=ends)
-    sys.exit()
-signal.signal(signal.SIGTERM, end)
-open(sys.argv[1], "w").close()
-time.sleep(600)
-"""
     async with Supervisor() as supervisor:
-        for name in ("first", "second", "third"):
-            mark = tmp_path / name
-            await supervisor.start(child(tmp_path, script, str(mark), str(ends), name=name, ready=mark.exists))
-    assert [Path(line).name for line in ends.read_text().splitlines()] == ["third", "second", "first"]
+        await start_some(supervisor, tmp_path, tiers)
+    assert [Path(line).name for line in ends.read_text().splitlines()] == order
 
 
 async def test_a_child_that_ignores_the_stop_signal_is_killed_after_its_grace(tmp_path: Path) -> None:
@@ -177,6 +207,18 @@ async def test_what_a_dead_child_leaves_behind_is_killed_after_its_grace(tmp_pat
         parent, grandchild = (int(pid) for pid in pids.read_text().split())
         os.kill(parent, signal.SIGKILL)
         await wait_until_async(lambda: not runs(grandchild))
+
+
+def test_when_the_supervisor_is_killed_what_others_need_ends_last(tmp_path: Path) -> None:
+    ends = tmp_path / "ends"
+    argv = [sys.executable, "-c", SUPERVISING_THREE, str(tmp_path), TELLS_ITS_END]
+    with subprocess.Popen(argv, cwd=ROOT, start_new_session=True) as supervising:
+        try:
+            wait_until((tmp_path / "third").exists)
+        finally:
+            os.killpg(supervising.pid, signal.SIGKILL)
+    wait_until(lambda: ends.exists() and len(ends.read_text().splitlines()) == 3)
+    assert [Path(line).name for line in ends.read_text().splitlines()] == ["second", "third", "first"]
 
 
 def test_a_killed_supervisor_leaves_no_process_behind(tmp_path: Path) -> None:

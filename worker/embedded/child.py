@@ -23,6 +23,7 @@ class Child:
     ready_within: float = 60  # seconds
     stop_signal: signal.Signals = signal.SIGTERM
     grace: float = 10  # seconds from the stop signal to SIGKILL
+    tier: int = 0  # what others need is of a lower one, and is stopped after them, whichever was started first
 
     def open_log(self) -> int:
         """Make the log, or set an overlong one aside; give its size: what comes now starts at that byte."""

@@ -41,6 +41,7 @@ class PrefectServer:
             env={**_inherited(), **self._settings()},
             cwd=self._folder,  # Prefect reads .env, prefect.toml and pyproject.toml where it stands; not the user's
             ready=self.ready,
+            tier=1,
             ready_within=180,  # the first start migrates an empty database
         )
 

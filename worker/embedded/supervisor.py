@@ -124,7 +124,8 @@ class Supervisor:
             self._display.add(asyncio.create_task(_follow(child, began, self._on_line), name=f"show {child.name}"))
 
     async def stop(self) -> None:
-        """Stop all children, the last started first, and return once they are gone."""
+        """Stop all children, the highest tier first and in each the last started, and return once they are gone."""
+        self._running.sort(key=lambda running: running.child.tier)
         while self._running:
             running = self._running.pop()
             if running.keeper is not None:
@@ -162,7 +163,7 @@ class Supervisor:
         except OSError as error:
             message = f"{child.name} cannot be started: {error}."
             raise HeadgateError(message) from error
-        self._tell("started", process.pid, child.stop_signal, child.grace)
+        self._tell("started", process.pid, child.stop_signal, child.grace, child.tier)
         self._groups[process.pid] = asyncio.create_task(self._clear(child, process), name=f"clear {child.name}")
         return process
 

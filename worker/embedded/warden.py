@@ -1,8 +1,8 @@
 """The process that ends the children when their supervisor was killed and could not do it itself.
 
 The supervisor holds the other end of this process's standard input and writes one JSON list a line:
-`["started", process group, stop signal, grace in seconds]` and `["ended", process group]`. When that pipe breaks, the
-supervisor is gone, and whatever is left on the list is stopped as the supervisor would have: the last started first.
+`["started", process group, stop signal, grace in seconds, tier]` and `["ended", process group]`. When that pipe breaks,
+the supervisor is gone, and whatever is left on the list is stopped as the supervisor would have: by tier.
 
 It runs as a bare script (standard library alone), so that it costs a few megabytes and outlives any fault of ours.
 """
@@ -59,14 +59,15 @@ def is_running(group: int) -> bool:
 
 def main() -> None:
     """Keep the list until the pipe breaks, then end what is on it."""
-    groups: dict[int, tuple[int, float]] = {}
+    groups: dict[int, tuple[int, float, int]] = {}
     for line in sys.stdin:
         word, group, *how = json.loads(line)
         if word == "started":
-            groups[group] = (how[0], how[1])
+            groups[group] = (how[0], how[1], how[2])
         else:
             groups.pop(group, None)
-    for group, (stop_signal, grace) in reversed(groups.items()):
+    tiers = sorted(groups.items(), key=lambda item: item[1][2])
+    for group, (stop_signal, grace, _) in reversed(tiers):
         end_group(group, stop_signal, grace)
 
 

@@ -23,6 +23,8 @@ from worker.embedded.supervisor import Supervisor
 from worker.errors import HeadgateError, LedgerUnavailable, Misuse
 from worker.settings import Endpoints, Settings
 
+HAND_BACK = 40  # seconds that a worker whose runs do not end in time takes to hand them back, and to end
+
 log = structlog.get_logger()
 
 
@@ -73,7 +75,7 @@ async def up(settings: Settings, *, kafka: bool = False) -> AsyncIterator[Runnin
             await asyncio.to_thread(app.database.migrate)
         await _apply(settings)
         await supervisor.start(_ours(settings, "listen", grace=30))
-        await supervisor.start(_ours(settings, "work", grace=settings.worker.grace_seconds + 15))
+        await supervisor.start(_ours(settings, "work", grace=settings.worker.grace_seconds + HAND_BACK))
         yield Running(settings, supervisor, broker)
 
 
@@ -177,6 +179,7 @@ def _ours(settings: Settings, command: str, *, grace: float) -> Child:
         # Prefect's client keeps files of its own: they are ours to keep apart, unless the user says where.
         env={"PREFECT_HOME": str(settings.home / "prefect-client"), **os.environ, **settings.environment()},
         grace=grace,
+        tier=2,
     )
 
 
