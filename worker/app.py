@@ -1,6 +1,6 @@
 """The composition root: settings become adapters, on one exit stack, and nowhere else."""
 
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from operator import attrgetter
@@ -17,6 +17,7 @@ from worker.listeners.settling import Settler
 from worker.model import ArrivalRecord
 from worker.pipeline import Pipeline, load_object, load_pipelines
 from worker.records.batch import Limits
+from worker.records.binary_values import Schemas
 from worker.settings import Settings
 
 INGEST = "ingest"  # the flow whose deployments work on arrivals, one for each pipeline
@@ -36,7 +37,7 @@ class App:
     dead_letters: DeadLetters
     settler: Settler
     ranges: RangeReader
-    schemas: Callable[[int], str] | None  # asks the schema registry, if there is one
+    schemas: Schemas | None  # asks the schema registry, if there is one
 
     def pipeline(self, name: str) -> Pipeline:
         """Look up a pipeline.

@@ -97,7 +97,7 @@ def test_the_demo_persists_the_samples_and_ends_with_0(up: Up) -> None:
 
 @pytest.mark.timeout(400)
 def test_ctrl_c_drains_no_run_is_crashed_and_no_process_stays(up: Up) -> None:
-    """SIGINT while runs are in hand, files' and messages': they finish first, and what they need stays up for so long."""
+    """SIGINT while runs are in hand, of files and of messages: they finish first, and what they need stays up."""
     process = up.start("--demo")
     wait_until((up.home / "endpoints.json").exists, within=120)
     endpoints = up.endpoints

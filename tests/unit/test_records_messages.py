@@ -57,12 +57,12 @@ def decode(
 ) -> Batch:
     """Decode messages at the offsets 10, 12, 14 ... of a range that begins at 10."""
 
-    def schemas(number: int) -> str:
+    def schemas(number: int) -> list[str]:
         if number != 7:
             raise LookupError(number)
         if asked is not None:
             asked.append(number)
-        return orjson.dumps(SCHEMA).decode()
+        return [orjson.dumps(SCHEMA).decode()]
 
     pipeline = Pipeline(name="items", sources=(topic,), schema=schema, sink=Table("items"))
     messages = block(

@@ -1,35 +1,36 @@
 """The schema registry: which schema a value was written with, by the id that stands before it."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
 
-import httpx
-
-from worker.errors import KafkaUnavailable
+from worker.errors import BadSettings
+from worker.records.binary_values import Schemas
 from worker.settings import KafkaSettings
 
-WITHIN = 10.0  # seconds
 
-
-def open_schemas(settings: KafkaSettings) -> Callable[[int], str] | None:
-    """Make what asks the registry for a schema's text; None if no registry is set.
-
-    One request is all that reading needs of a registry, so no client of a registry is asked for: the one of Confluent
-    wants half a dozen packages more.
-    """
+def open_schemas(settings: KafkaSettings) -> Schemas | None:
+    """Make what asks the registry for a schema; None if no registry is set. Nothing is connected yet."""
     if settings.registry_url is None:
         return None
-    url = settings.registry_url.rstrip("/")
-    user, _, password = (settings.registry_auth.get_secret_value() if settings.registry_auth else "").partition(":")
+    if find_spec("confluent_kafka") is None or find_spec("httpx2") is None:
+        return _not_installed
 
-    def schema(number: int) -> str:
-        try:
-            answer = httpx.get(f"{url}/schemas/ids/{number}", auth=(user, password) if user else None, timeout=WITHIN)
-            if answer.status_code == httpx.codes.NOT_FOUND:
-                message = f"the registry knows no schema {number}"
-                raise LookupError(message)
-            answer.raise_for_status()
-            return str(answer.json()["schema"])
-        except httpx.HTTPError as error:
-            raise KafkaUnavailable(f"The schema registry at {url} does not answer: {error}") from error
+    @cache
+    def client() -> Schemas:
+        # Importing it takes half a second, and most processes never ask.
+        from worker.kafka.confluent_registry import registry_client  # noqa: PLC0415
 
-    return schema
+        return registry_client(settings)
+
+    def schemas(number: int) -> Sequence[str]:
+        return client()(number)
+
+    return schemas
+
+
+def _not_installed(number: int) -> list[str]:
+    raise BadSettings(
+        f"HEADGATE_KAFKA_REGISTRY_URL: asking for schema {number} needs the registry's client; "
+        "run pip install 'headgate[schema-registry]'."
+    )

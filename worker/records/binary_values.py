@@ -2,7 +2,7 @@
 
 import datetime as dt
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 
@@ -18,7 +18,8 @@ from worker.records.batch import ROW, Refusal, cut
 MAGIC = 0  # the first byte of a value that names its schema, as Confluent's serializers write it
 HEAD = 5  # bytes: the magic byte, and the schema's id
 
-Schemas = Callable[[int], str]  # gives the schema with an id, as text; raises KafkaUnavailable, or LookupError
+# Gives the text of the schema with an id, after those it refers to; raises KafkaUnavailable, or LookupError.
+Schemas = Callable[[int], Sequence[str]]
 Parse = Callable[[bytes], Mapping[str, object]]
 
 
@@ -49,7 +50,11 @@ def avro_parser(form: Avro, schemas: Schemas | None) -> Parse:
 
     @cache
     def parsed(number: int) -> object:
-        return fastavro.parse_schema(orjson.loads(asked(number)))
+        named: dict[str, object] = {}
+        *before, schema = map(orjson.loads, asked(number))
+        for each in before:
+            fastavro.parse_schema(each, named_schemas=named)
+        return fastavro.parse_schema(schema, named_schemas=named)
 
     def parse(value: bytes) -> Mapping[str, object]:
         if len(value) < HEAD or value[0] != MAGIC:
