@@ -23,3 +23,10 @@ def without(module: str) -> Iterator[None]:
         yield
     finally:
         del sys.modules[module]
+
+
+# dataframely imports SQLAlchemy where it finds it, and here it does: Prefect's server needs it. We do not.
+with without("sqlalchemy"):
+    import dataframely as dy
+
+__all__ = ["dy", "without"]

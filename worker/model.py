@@ -195,6 +195,10 @@ class Fault:
     value: str | None  # the offending value as it was written, cut to 200 characters
 
 
+MESSAGES = "messages"  # how the original of a dead letter is written: it is the value of a message
+OFFSETS = "offsets"  # the same: it says which messages are to be read again
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A record set aside, with all that is needed to understand it and to send it again."""

@@ -13,9 +13,9 @@ import orjson
 from worker.app import App
 from worker.errors import NotFound
 from worker.ledger.dead_letters import DeadLetterRecord, Selection
-from worker.model import FilePosition, NewArrival, RangePosition
+from worker.model import OFFSETS, FilePosition, NewArrival, RangePosition
 from worker.records.batch import Original
-from worker.records.messages import OFFSETS, again, spooled
+from worker.records.messages import again, spooled
 from worker.records.originals import together
 
 # Below the spool, and no source's place: what a replay that died leaves here is nobody's arrival.

@@ -2,11 +2,13 @@
 
 import random
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from worker.pipeline import Retry
+if TYPE_CHECKING:  # it holds polars, and not all who use the ledger need that
+    from worker.pipeline import Retry
 
 
-def delay_after(attempt: int, policy: Retry, *, jitter: float | None = None) -> timedelta | None:
+def delay_after(attempt: int, policy: "Retry", *, jitter: float | None = None) -> timedelta | None:
     """Decide when the next attempt is due.
 
     The wait doubles with each attempt up to the longest one; a random part of it, up to a half, is taken off, so that

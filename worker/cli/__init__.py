@@ -10,8 +10,7 @@ import sys
 
 from cyclopts import App
 
-from worker.cli import arrivals, dead_letters, processes, topics
-from worker.cli.status import doctor, status
+from worker.cli import processes
 from worker.errors import HeadgateError
 
 app = App(
@@ -21,11 +20,19 @@ app = App(
     version_flags=["--version"],
 )
 processes.register(app)
-app.command(status)
-app.command(arrivals.app)
-app.command(dead_letters.app)
-app.command(topics.app)
-app.command(doctor)
+# By their paths, so that each is imported when it is asked for: they load polars, which the others do without.
+for path, name, text in (
+    ("status:status", "status", "Show what became of all that arrived, pipeline by pipeline."),
+    ("arrivals:app", "arrivals", "What arrived, and what became of it."),
+    ("dead_letters:app", "dead-letters", "What was set aside, and the way back."),
+    ("topics:app", "topics", "How far the partitions of Kafka topics are taken in."),
+    (
+        "status:doctor",
+        "doctor",
+        "Check everything that Headgate rests on, and say what to do; exit code 1 if a check failed.",
+    ),
+):
+    app.command(f"worker.cli.{path}", name=name, help=text)
 app.register_install_completion_command()
 
 

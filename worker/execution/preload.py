@@ -15,6 +15,10 @@ for _name in (
     "prefect.client.orchestration",
     "prefect.events.clients",
     "prefect.logging.handlers",
+    # What Prefect imports in the midst of a first run: a third of a second, and 10 MB for each process.
+    "prefect.utilities.visualization",
+    "fastapi.encoders",
+    "anyio._backends._asyncio",
     "worker.execution.child",
     *filter(None, os.environ.get("HEADGATE_PRELOAD", "").split(",")),
 ):

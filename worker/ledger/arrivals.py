@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from psycopg.rows import class_row
@@ -14,7 +15,9 @@ from worker.ledger.database import Connection, Database
 from worker.ledger.hops import COLUMNS, Hop
 from worker.ledger.queries import QUERIES
 from worker.model import ArrivalRecord, FilePosition, NewArrival, Opened, RangePosition, State
-from worker.pipeline import Pipeline
+
+if TYPE_CHECKING:  # it holds polars, and `headgate up` and the embedded Prefect server do without
+    from worker.pipeline import Pipeline
 
 log = structlog.get_logger()
 
@@ -242,7 +245,7 @@ class Arrivals:
             raise NotFound(f"Arrival {arrival_id} is {record.state}: it {refusal}.")
         log.info("arrival switched", action=query, arrival_id=arrival_id)
 
-    def forget(self, retention: timedelta, *, pipelines: Sequence[Pipeline]) -> int:
+    def forget(self, retention: timedelta, *, pipelines: "Sequence[Pipeline]") -> int:
         """Let done and duplicate arrivals older than `retention` leave the ledger; how many did.
 
         Args:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import structlog
 from psycopg.rows import DictRow
@@ -14,8 +15,10 @@ from worker.errors import ArrivalRejected, Fenced, LedgerUnavailable
 from worker.ledger.database import Connection, Database
 from worker.ledger.queries import QUERIES
 from worker.model import Claim, ClaimedArrival, RangePosition, Reason, Stage, State
-from worker.pipeline import Pipeline
 from worker.retry import delay_after
+
+if TYPE_CHECKING:  # it holds polars, and `headgate up` and the embedded Prefect server do without
+    from worker.pipeline import Pipeline
 
 log = structlog.get_logger()
 
@@ -46,7 +49,7 @@ class Claims:
         self._database = database
         self._lease = lease
 
-    def claim(self, pipeline: Pipeline, *, holder: str, only: int | None = None, limit: int | None = None) -> Claim:
+    def claim(self, pipeline: "Pipeline", *, holder: str, only: int | None = None, limit: int | None = None) -> Claim:
         """Lease what is due, up to the pipeline's limits; the attempt counts from here on.
 
         Args:
@@ -82,7 +85,7 @@ class Claims:
             )
         return Claim(pipeline.name, holder, tuple(_claimed(row) for row in rows))
 
-    def peek(self, pipeline: Pipeline, *, holder: str, only: int | None = None, limit: int | None = None) -> Claim:
+    def peek(self, pipeline: "Pipeline", *, holder: str, only: int | None = None, limit: int | None = None) -> Claim:
         """See what a claim would lease, and lease nothing: for a dry run."""
         asked = {
             "pipeline": pipeline.name,
@@ -205,7 +208,7 @@ class Claims:
         """
         self._end_attempt("reject", arrival, stage, reason=error.reason, detail=error.detail)
 
-    def retry(self, pipeline: Pipeline, arrival: ClaimedArrival, stage: Stage, error: Exception) -> timedelta | None:
+    def retry(self, pipeline: "Pipeline", arrival: ClaimedArrival, stage: Stage, error: Exception) -> timedelta | None:
         """Put a claimed arrival back for a later attempt, or give it up if there is none left.
 
         Returns:

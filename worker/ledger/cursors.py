@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import structlog
 from psycopg.rows import class_row
@@ -13,7 +14,9 @@ from worker.ledger.arrivals import Arrivals
 from worker.ledger.cursor import Cursor, Cut, Partition, arrival
 from worker.ledger.database import Connection, Database
 from worker.ledger.queries import QUERIES
-from worker.pipeline.topic import Start
+
+if TYPE_CHECKING:  # as in claims.py
+    from worker.pipeline.topic import Start
 
 log = structlog.get_logger()
 
@@ -38,7 +41,7 @@ class Cursors:
         self._database = database
         self._arrivals = arrivals
 
-    def begin(self, places: Mapping[Partition, tuple[int, int]], start: Start) -> list[Cursor]:
+    def begin(self, places: Mapping[Partition, tuple[int, int]], start: "Start") -> list[Cursor]:
         """Begin a topic's partitions that have no cursor yet, all of them at once.
 
         What a pipeline sees of a topic for the first time begins where `start` says; a partition added later, or a

@@ -10,8 +10,7 @@ from psycopg.types.json import Jsonb
 
 from worker.ledger.database import Connection, Database
 from worker.ledger.queries import QUERIES
-from worker.model import DeadLetter, Envelope, RangePosition
-from worker.records.messages import MESSAGES
+from worker.model import MESSAGES, DeadLetter, Envelope, RangePosition
 
 
 @dataclass(frozen=True, slots=True)

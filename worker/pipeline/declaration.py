@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from worker.errors import BadPipeline
-from worker.imports import without
+from worker.imports import dy
 from worker.pipeline.checks import require
 from worker.pipeline.folder import Folder
 from worker.pipeline.formats import F, Format
@@ -15,10 +15,6 @@ from worker.pipeline.look_up import Lookup
 from worker.pipeline.retry import Retry
 from worker.pipeline.table import Table
 from worker.pipeline.topic import Plain, Topic
-
-# dataframely imports SQLAlchemy where it finds it, and here it does: Prefect's server needs it. We do not.
-with without("sqlalchemy"):
-    import dataframely as dy
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 

@@ -2,9 +2,8 @@
 
 import asyncio
 import signal
-import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 
 from rich.box import SIMPLE_HEAD
@@ -12,14 +11,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from worker.app import App, open_app
 from worker.errors import LedgerUnavailable
+from worker.ledger import Database
 from worker.ledger.summary import Summary, database_time, ring_counts, summaries
-from worker.processes.messages import Topics, publish_samples
-from worker.processes.samples import drop_samples, on_its_way_in
-from worker.processes.up import Running, up
+from worker.processes.up import up
 from worker.settings import Settings
-from worker.sinks.postgres import count_rows
 
 REFRESH = 0.25  # seconds
 SELDOM = {"messages", "rejected", "duplicate"}  # columns that are shown once there is something in them
@@ -47,43 +43,31 @@ async def show(settings: Settings, *, demo: bool, kafka: bool, exit_when_idle: b
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     console.print("Starting PostgreSQL, the Prefect server, the listener and the worker ...")
     async with up(settings, kafka=kafka or demo) as running:
-        with open_app(running.settings) as app:
+        with Database(running.settings.require_database()) as database:
             console.print(f"Prefect UI:     {running.ui_url}")
             console.print(f"Watched folder: {settings.inbox}", soft_wrap=True)
             if running.settings.kafka.bootstrap is not None:
                 console.print(f"Kafka broker:   {running.settings.kafka.bootstrap}")
             console.print("Drop files into its folders at any time; Ctrl-C ends.")
-            since = await asyncio.to_thread(database_time, app.database)
-            async with _samples(app, running) if demo else nullcontext(lambda: False) as to_publish:
-                with closing(Topics(app, running.broker)) as topics:
+            since = await asyncio.to_thread(database_time, database)
+            async with AsyncExitStack() as stack:
+                coming = None
+                if demo or exit_when_idle:
+                    # It loads the pipelines, and polars with them: 40 MB that this process else does without.
+                    from worker.processes.demo import demonstrate  # noqa: PLC0415
 
-                    def coming() -> bool:
-                        return to_publish() or on_its_way_in(app) or topics.hold_more()
-
-                    found = await _watch(app, since, stop, console, coming=coming if exit_when_idle else None)
-            await _sum_up(app, running, console)
+                    coming = await stack.enter_async_context(demonstrate(running, console, samples=demo))
+                found = await _watch(database, since, stop, console, coming=coming if exit_when_idle else None)
+            rings = await asyncio.to_thread(ring_counts, database)
+        console.print(f"Rings repeated: {rings.again}; runs dispatched without an automation: {rings.direct}")
+        console.print(f"Prefect UI: {running.ui_url}")
         console.print("Stopping; runs in hand are finished first ...")
     console.print("Stopped.")
     return 1 if exit_when_idle and any(each.rejected or each.held or each.under_way for each in found) else 0
 
 
-@asynccontextmanager
-async def _samples(app: App, running: Running) -> AsyncIterator[Callable[[], bool]]:
-    """Drop the sample files and publish the sample messages; gives whether some are yet to be published."""
-    await asyncio.to_thread(drop_samples, app)
-    enough = threading.Event()
-    publishing = asyncio.create_task(publish_samples(app, running.broker, enough))
-    try:
-        yield lambda: not publishing.done()
-    finally:
-        enough.set()
-        if running.broker is not None and not running.broker.done():
-            publishing.cancel()  # it waits for the broker still
-        await asyncio.gather(publishing, return_exceptions=True)
-
-
 async def _watch(
-    app: App, since: datetime, stop: asyncio.Event, console: Console, *, coming: Callable[[], bool] | None
+    database: Database, since: datetime, stop: asyncio.Event, console: Console, *, coming: Callable[[], bool] | None
 ) -> list[Summary]:
     """Show the live table until asked to stop; or until nothing is under way, and nothing `coming` to the ledger."""
     found: list[Summary] = []
@@ -91,23 +75,13 @@ async def _watch(
         while not stop.is_set():
             with suppress(LedgerUnavailable):  # it is supervised and will be back; what is shown stays
                 more = coming is None or await asyncio.to_thread(coming)
-                found = await asyncio.to_thread(summaries, app.database, since)
+                found = await asyncio.to_thread(summaries, database, since)
                 live.update(_table(found), refresh=True)
                 if not more and not any(each.under_way for each in found):
                     break
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), REFRESH)
     return found
-
-
-async def _sum_up(app: App, running: Running, console: Console) -> None:
-    for pipeline in app.pipelines:
-        with app.database.transaction() as connection:
-            rows = count_rows(connection, pipeline.sink.name)
-        console.print(f"Table {pipeline.sink.name}: {rows:,} rows in PostgreSQL")
-    rings = await asyncio.to_thread(ring_counts, app.database)
-    console.print(f"Rings repeated: {rings.again}; runs dispatched without an automation: {rings.direct}")
-    console.print(f"Prefect UI: {running.ui_url}")
 
 
 def _table(found: list[Summary]) -> Table:

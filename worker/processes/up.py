@@ -13,7 +13,6 @@ import structlog
 from psycopg import sql
 from pydantic import SecretStr
 
-from worker.app import open_app
 from worker.embedded.child import Child
 from worker.embedded.home import hold
 from worker.embedded.kafka import EmbeddedKafka
@@ -21,6 +20,7 @@ from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.prefect_server import PrefectServer
 from worker.embedded.supervisor import Supervisor
 from worker.errors import HeadgateError, LedgerUnavailable, Misuse
+from worker.ledger import Database
 from worker.settings import Endpoints, Settings
 
 HAND_BACK = 40  # seconds that a worker whose runs do not end in time takes to hand them back, and to end
@@ -71,8 +71,8 @@ async def up(settings: Settings, *, kafka: bool = False) -> AsyncIterator[Runnin
             kafka_bootstrap=settings.kafka.bootstrap,
         ).write(settings.home)
         stack.callback(Endpoints.remove, settings.home)
-        with open_app(settings) as app:
-            await asyncio.to_thread(app.database.migrate)
+        with Database(settings.require_database()) as database:
+            await asyncio.to_thread(database.migrate)
         await _apply(settings)
         await supervisor.start(_ours(settings, "listen", grace=30))
         await supervisor.start(_ours(settings, "work", grace=settings.worker.grace_seconds + HAND_BACK))

@@ -7,9 +7,9 @@ from copy import copy
 from functools import cache
 from typing import NamedTuple
 
-import dataframely as dy
 import polars as pl
 
+from worker.imports import dy
 from worker.model import Fault, Reason
 from worker.records.batch import ARRIVAL, ROW, Refusal, cut
 from worker.records.casting import cast

@@ -6,13 +6,13 @@ from operator import attrgetter
 
 import polars as pl
 
-from worker.model import DeadLetter, Fault, Reason, Stage
+from worker.model import MESSAGES, OFFSETS, DeadLetter, Fault, Reason, Stage
 from worker.pipeline import Pipeline, Topic
 from worker.records.batch import ARRIVAL, ROW, Batch, Limits, Original, Refusal, cut, number_rows
 from worker.records.binary_values import Schemas
 from worker.records.json_line import LineReader
 from worker.records.json_records import LineParser
-from worker.records.messages import MESSAGES, OFFSETS, Unreadable, envelope, moments, offsets
+from worker.records.messages import Unreadable, envelope, moments, offsets
 from worker.records.values import ValueReader, text, undecodable, value_reader
 
 

@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import dataframely as dy
 import polars as pl
 
+from worker.imports import dy
 from worker.model import Fault
 from worker.pipeline import Json
 from worker.records.batch import cut

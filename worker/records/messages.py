@@ -14,8 +14,6 @@ from worker.records.batch import ROW
 Header = tuple[str, bytes | None]
 
 HEADERS = pl.List(pl.Struct({"name": pl.String, "value": pl.Binary}))
-MESSAGES = "messages"  # how the original of a dead letter is written: it is the value
-OFFSETS = "offsets"  # the same: it says which messages are to be read again
 ENDING = ".messages"  # of a spooled file of such frames, in Arrow IPC
 # A block of messages, by rising `_row`. `headers` is null where there are none, which most messages are.
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
