@@ -4,6 +4,7 @@ import structlog
 
 from worker.app import App
 from worker.errors import BadSettings, KafkaUnavailable
+from worker.kafka.lookup import open_lookup
 from worker.kafka.publishing import cause, open_publisher
 from worker.ledger.dead_letters import Copy
 
@@ -19,20 +20,32 @@ def send_copies(app: App) -> int:
         LedgerUnavailable: the database does not answer.
 
     """
-    if not any(topic.dead_letters for pipeline in app.pipelines for topic in pipeline.topics):
+    topics = app.dead_letters.copy_topics()
+    if not topics:
         return 0
     sent = 0
     try:
-        while True:
-            with app.dead_letters.uncopied() as owed:
+        there = _there(app, topics)
+        while there:
+            with app.dead_letters.uncopied(there) as owed:
                 if owed:
                     _publish(app, owed)
             if not owed:
-                return sent
+                break
             sent += len(owed)
     except (KafkaUnavailable, BadSettings) as error:
         log.warning("copies of dead letters are not published yet", action="copy", error=str(error))
-        return sent
+    return sent
+
+
+def _there(app: App, topics: list[str]) -> list[str]:
+    """Which topics there are; to one that there is not, a producer would try for long, and hold up the others."""
+    with open_lookup(app.settings.kafka) as lookup:
+        found = lookup.topics(topics)
+    for topic in topics:
+        if topic not in found:
+            log.warning("copies of dead letters wait for their topic; make it", action="copy", topic=topic)
+    return list(found)
 
 
 def _publish(app: App, owed: list[Copy]) -> None:

@@ -223,14 +223,20 @@ def peak_of_runs(bench: Bench) -> Iterator[Callable[[], float]]:
 
 
 def at_rest(bench: Bench, seconds: float = 30) -> dict[str, float]:
-    """Memory and CPU of all processes while nothing arrives."""
+    """Memory and CPU of all processes while nothing arrives, and of the worker's alone."""
     time.sleep(10)  # runs leave, logs and events are written
-    before = {process: sum(process.cpu_times()[:2]) for process in bench.processes()}
+    processes = bench.processes()
+    workers = {process for process in processes if process.cmdline()[-2:] == ["worker", "work"]}
+    before = {process: sum(process.cpu_times()[:2]) for process in processes}
     began = time.monotonic()
     time.sleep(seconds)
-    used = sum(sum(process.cpu_times()[:2]) - before.get(process, 0) for process in bench.processes())
-    pss = sum(process.memory_full_info().pss for process in bench.processes())
-    return {"idle_pss_mb": pss / 1024**2, "idle_cpu_percent": 100 * used / (time.monotonic() - began)}
+    used = {process: sum(process.cpu_times()[:2]) - before[process] for process in processes if process.is_running()}
+    taken = time.monotonic() - began
+    return {
+        "idle_pss_mb": sum(process.memory_full_info().pss for process in bench.processes()) / 1024**2,
+        "idle_cpu_percent": 100 * sum(used.values()) / taken,
+        "idle_worker_cpu_percent": 100 * sum(used[process] for process in workers & used.keys()) / taken,
+    }
 
 
 def measured(title: str, measures: Callable[[Bench], Iterable[Callable[[Bench], dict[str, float]]]]) -> None:

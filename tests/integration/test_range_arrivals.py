@@ -272,13 +272,25 @@ def test_a_range_that_is_gone_is_rejected_and_may_be_sent_again(
     assert stand.arrivals()[1]["first_offset"] == 0
 
 
+def test_copies_that_wait_for_their_topic_hold_up_no_others(app: App, stand: Stand, kafka: Broker, topic: str) -> None:
+    publish(kafka, topic, [b"no json", b"no json either"])
+    arrive(app, position(kafka, topic, 0, 2))
+    run(app)
+    other = kafka.topic()
+    stand.sql("update headgate.dead_letter set copy_to = %s where row_number = 2 returning 1", other)
+    assert send_copies(app) == 1
+    assert read_all(app, position(kafka, other, 0, 1))["value"].to_list() == [b"no json either"]
+    assert app.dead_letters.copy_topics() == [f"{topic}-dead"]
+
+
 def test_a_copy_of_a_dead_letter_goes_to_its_topic_with_the_cause(
     app: App, stand: Stand, kafka: Broker, topic: str
 ) -> None:
-    """A topic that is not there yet loses nothing: the copy comes once it is."""
+    """A topic that is not there yet loses nothing, and holds no run up: the copy comes once it is."""
     publish(kafka, topic, [b"no json", None], keys=[b"k\xff", None], headers=[[("h", b"1"), ("h", None)], []])
     arrive(app, position(kafka, topic, 0, 2))
     run(app)
+    assert app.dead_letters.copy_topics() == [f"{topic}-dead"]
     assert send_copies(app) == 0
     assert stand.sql("select count(*) as owed from headgate.dead_letter where copied_at is null") == [{"owed": 2}]
     kafka.topic(name=f"{topic}-dead")

@@ -1,16 +1,22 @@
 """The life of a warm worker: it drains, it is killed, it renews its processes, it works beside others."""
 
 import os
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import psutil
 import pytest
 from harness import Stand, wait_until
+from prefect.client.orchestration import PrefectClient
 from warm_stand import WarmStand
+
+from worker.execution.reclaim import reclaim
 
 
 @pytest.fixture
@@ -58,6 +64,38 @@ def test_a_killed_worker_takes_its_processes_along_and_the_next_one_takes_up_its
     assert warm.wait(cancelled)["name"] == "Cancelled"
     assert warm.wait(run)["name"] == "Completed"
     assert warm.lines() == ["begun", "begun", "begun", "done"]
+
+
+async def test_a_run_that_was_taken_and_never_begun_is_put_back(
+    warm: WarmStand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker was killed before it could say where the run is; a worker that is about to say so is left in peace."""
+    run = warm.run(warm.deploy("a_sleeps"), seconds=0, trail=str(warm.trail))
+    warm.set_state(run, "PENDING", "Pending")
+    async with PrefectClient(warm.stand.services.prefect().api_url) as client:
+        assert await reclaim(client, warm.pool) == 0
+        monkeypatch.setattr("worker.execution.reclaim.LONGEST_START", timedelta(0))
+        assert await reclaim(client, warm.pool, in_hand={UUID(run)}) == 0
+        assert await reclaim(client, warm.pool, at_rest=timedelta(hours=1)) == 0
+        assert await reclaim(client, warm.pool) == 1
+    warm.start("--limit", "1")
+    assert warm.wait(run)["name"] == "Completed"
+    assert warm.lines() == ["begun", "done"]
+
+
+def test_with_a_prefect_that_it_does_not_know_it_says_so_and_works_the_public_way(warm: WarmStand) -> None:
+    pretend = (
+        "import importlib.metadata as m, runpy; known = m.version; "
+        "m.version = lambda name: '3.9.0' if name == 'prefect' else known(name); "
+        "runpy.run_module('prefect', run_name='__main__', alter_sys=True)"
+    )
+    warm.start("--limit", "1", env={"PREFECT_WORKER_QUERY_SECONDS": "1"}, prefect=("-c", pretend))
+    run = warm.run(warm.deploy("a_sleeps"), seconds=0, trail=str(warm.trail))
+    assert warm.wait(run)["name"] == "Completed"
+    assert warm.lines() == ["begun", "done"]
+    (log,) = warm.stand.folder.glob("worker-*.log")
+    assert "this is Prefect 3.9.0, and the warm worker knows 3.8.8" in log.read_text()
+    assert not re.search(r"/\d+@", warm.api("GET", f"/flow_runs/{run}")["infrastructure_pid"]), "a warm process"
 
 
 def alive(pid: int) -> bool:

@@ -20,12 +20,13 @@ LONGEST_PAUSE = 30.0  # seconds between two tries when the server is away
 log = structlog.get_logger()
 
 
-async def work(settings: Settings, stop: asyncio.Event) -> bool:
+async def work(settings: Settings, stop: asyncio.Event, kind: type[ProcessWorker]) -> bool:
     """Execute runs of our work pool until asked to stop, then until those in hand are over.
 
     Args:
         settings: name the pool, the limit, the pauses and the grace.
         stop: set from outside.
+        kind: Prefect's process worker, under the type of our pool.
 
     Returns:
         Whether all runs came to their end within the grace.
@@ -34,7 +35,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> bool:
     chosen = settings.worker
     flag = settings.draining
     flag.unlink(missing_ok=True)
-    async with ProcessWorker(
+    async with kind(
         work_pool_name=chosen.pool, limit=chosen.limit, prefetch_seconds=1, create_pool_if_not_found=True
     ) as worker:
         await worker.sync_with_backend()

@@ -2,9 +2,12 @@
 
 import os
 import socket
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
+from uuid import UUID
 
 import structlog
 from prefect.client.orchestration import PrefectClient
@@ -21,6 +24,7 @@ from prefect.states import AwaitingRetry, Cancelled, Crashed
 # A run that was begun so often, and took its worker with it each time, is not begun again.
 MOST_STARTS = 3
 PAGE = 200
+LONGEST_START = timedelta(minutes=5)  # from Pending until it is known where a run is executed
 
 log = structlog.get_logger()
 
@@ -53,12 +57,16 @@ class Place:
         return self.host == socket.gethostname() and _started(self.pid) != self.started
 
 
-async def reclaim(client: PrefectClient, pool: str) -> int:
-    """Put back the runs of a pool whose process on this host is gone, and was not missed by any worker.
+async def reclaim(
+    client: PrefectClient, pool: str, *, in_hand: AbstractSet[UUID] = frozenset(), at_rest: timedelta = timedelta(0)
+) -> int:
+    """Put back the runs of a pool whose process on this host is gone, or that never had one.
 
     Args:
         client: to the server.
         pool: the work pool.
+        in_hand: runs that are the caller's own.
+        at_rest: runs whose state is younger are left alone: another worker may be about to say where they are.
 
     Returns:
         How many there were.
@@ -73,7 +81,7 @@ async def reclaim(client: PrefectClient, pool: str) -> int:
         offset=len(found),
     ):
         found += page
-    lost = [run for run in found if (place := Place.parse(run.infrastructure_pid)) is not None and place.is_gone()]
+    lost = [run for run in found if run.id not in in_hand and _age(run) >= at_rest and _is_lost(run)]
     for run in lost:
         if run.state_type is StateType.CANCELLING:
             state: State[None] = Cancelled(message="Its worker ended before it could say so.")
@@ -84,6 +92,18 @@ async def reclaim(client: PrefectClient, pool: str) -> int:
         await client.set_flow_run_state(run.id, state, force=True)
         log.warning("a run of a killed worker is put back", action="reclaim", flow_run_id=str(run.id), state=state.name)
     return len(lost)
+
+
+def _age(run: FlowRun) -> timedelta:
+    return timedelta(0) if run.state is None else datetime.now(UTC) - run.state.timestamp
+
+
+def _is_lost(run: FlowRun) -> bool:
+    place = Place.parse(run.infrastructure_pid)
+    if place is not None:
+        return place.is_gone()
+    # Its worker was killed between taking it and saying where it is.
+    return run.state_type is StateType.PENDING and not run.infrastructure_pid and _age(run) >= LONGEST_START
 
 
 def _started(pid: int) -> int | None:

@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 LOOK_AGAIN_AFTER = (0.03, 0.07, 0.15, 0.3)  # seconds: the server tells of a run before its transaction is committed
 LONGEST_PAUSE = 30.0  # seconds between two tries when the server is away
+AT_REST = timedelta(minutes=1)  # how long a run is left alone before it is looked for, and how often that is
 END_WITHIN = 10.0  # seconds to hand back what the grace did not suffice for
 
 log = structlog.get_logger()
@@ -39,6 +40,7 @@ async def serve(worker: ClaimingWorker, stop: asyncio.Event, *, pause: timedelta
     loops = [
         asyncio.create_task(_take_all(worker, pause.total_seconds())),
         asyncio.create_task(_again(worker.sync, worker.heartbeat_interval_seconds)),
+        asyncio.create_task(_again(lambda: _put_back(worker, AT_REST), AT_REST.total_seconds())),
     ]
     await asyncio.wait([stopped, *loops], return_when=asyncio.FIRST_COMPLETED)  # a loop ends by an error alone
     for task in (stopped, *loops):
@@ -70,9 +72,13 @@ async def drain(worker: ClaimingWorker, *, grace: timedelta) -> bool:
 
 
 async def _take_all(worker: ClaimingWorker, pause: float) -> None:
-    if await _patiently(lambda: reclaim(worker.client, worker.pool_name)):
-        worker.room.set()
+    await _patiently(lambda: _put_back(worker, timedelta(0)))  # of our predecessor: nobody else has them
     await _again(lambda: _take(worker, pause), 0)
+
+
+async def _put_back(worker: ClaimingWorker, at_rest: timedelta) -> None:
+    if await reclaim(worker.client, worker.pool_name, in_hand=worker.attempts.in_hand, at_rest=at_rest):
+        worker.room.set()
 
 
 async def _take(worker: ClaimingWorker, pause: float) -> None:

@@ -65,7 +65,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> bool:
 
     """
     if obstacle() is not None:
-        return await process.work(settings, stop)
+        return await process.work(settings, stop, HeadgateWorker)
     from worker.execution.serving import drain, serve  # noqa: PLC0415 - not with another version of Prefect
     from worker.execution.warm import WarmWorker  # noqa: PLC0415 - not with another version of Prefect
 

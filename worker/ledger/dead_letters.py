@@ -107,14 +107,24 @@ class DeadLetters:
                 copy_to = (copies or {}).get(letter.arrival_id) if letter.format == MESSAGES else None
                 copy.write_row((*row, *bytes_, attempts[letter.arrival_id], envelope, copy_to))
 
+    def copy_topics(self) -> list[str]:
+        """The topics that are owed copies."""
+        with self._database.transaction() as connection:
+            return [row["copy_to"] for row in connection.execute(QUERIES["copy_topics"])]
+
     @contextmanager
-    def uncopied(self, *, limit: int = 500) -> Iterator[list[Copy]]:
+    def uncopied(self, topics: Sequence[str], *, limit: int = 500) -> Iterator[list[Copy]]:
         """Take dead letters whose copy is not on its topic yet; they are marked as copied when the block ends well.
+
+        Args:
+            topics: copies to these alone.
+            limit: so many at the most.
 
         Should the commit then fail, they are copied again: a copy may come twice, and is never lost.
         """
         with self._database.transaction() as connection:
-            rows = connection.execute(QUERIES["uncopied_dead_letters"], {"limit": limit}).fetchall()
+            asked = {"topics": list(topics), "limit": limit}
+            rows = connection.execute(QUERIES["uncopied_dead_letters"], asked).fetchall()
             yield [Copy(**{**row, "envelope": Envelope.of(row["envelope"])}) for row in rows]
             connection.execute(QUERIES["copied_dead_letters"], {"ids": [row["dead_letter_id"] for row in rows]})
 

@@ -318,12 +318,17 @@ where (%(ids)s::bigint[] is null or d.dead_letter_id = any(%(ids)s))
 order by d.dead_letter_id desc
 limit %(limit)s;
 
+-- name: copy_topics
+select distinct copy_to from headgate.dead_letter
+where copy_to is not null and copied_at is null and envelope is not null
+order by copy_to;
+
 -- name: uncopied_dead_letters
 -- Dead letters whose copy is not on its topic yet, oldest first; nobody else takes them until the transaction is over.
 select d.dead_letter_id, d.copy_to, d.reason, d.stage, d.faults, d.original, d.envelope,
        coalesce(a.topic, substr(a.source, 7)) as topic
 from headgate.dead_letter as d join headgate.arrival as a using (arrival_id)
-where d.copy_to is not null and d.copied_at is null and d.envelope is not null
+where d.copy_to = any(%(topics)s) and d.copied_at is null and d.envelope is not null
 order by d.dead_letter_id
 limit %(limit)s
 for update of d skip locked;
