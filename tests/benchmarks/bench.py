@@ -27,6 +27,8 @@ from worker.embedded.unprivileged import binaries
 
 SAMPLES = Path(__file__).parents[2] / "automations" / "samples" / "flights"
 MILLION = 1_000_000
+# By what stands in its command line; what is left is PostgreSQL, but for 10 MB.
+KINDS = {"server": "prefect_app.py", "worker": "worker work", "listen": "worker listen", "up": "worker up"}
 COLUMNS = pl.read_csv(SAMPLES / "flights-2013-01-01.csv", n_rows=0).columns
 
 
@@ -232,8 +234,14 @@ def at_rest(bench: Bench, seconds: float = 30) -> dict[str, float]:
     time.sleep(seconds)
     used = {process: sum(process.cpu_times()[:2]) - before[process] for process in processes if process.is_running()}
     taken = time.monotonic() - began
+    held = dict.fromkeys(("server", "worker", "listen", "up", "other"), 0.0)
+    for process in bench.processes():
+        command = " ".join(process.cmdline())
+        kind = next((name for name, mark in KINDS.items() if mark in command), "other")
+        held[kind] += process.memory_full_info().pss / 1024**2
     return {
-        "idle_pss_mb": sum(process.memory_full_info().pss for process in bench.processes()) / 1024**2,
+        "idle_pss_mb": sum(held.values()),
+        **{f"idle_pss_{kind}_mb": value for kind, value in held.items()},
         "idle_cpu_percent": 100 * sum(used.values()) / taken,
         "idle_worker_cpu_percent": 100 * sum(used[process] for process in workers & used.keys()) / taken,
     }
