@@ -96,7 +96,9 @@ class KafkaSettings(BaseSettings):
     security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How connections are secured."
     )
-    ca_file: Path | None = Field(None, description="Whom to trust: certificates in PEM; unset, the system's.")
+    ca_file: Path | None = Field(
+        None, description="Whom to trust, brokers and registry: certificates in PEM; unset, the system's."
+    )
     certificate_file: Path | None = Field(None, description="Our own certificate in PEM, if brokers ask for one.")
     key_file: Path | None = Field(None, description="The key of our certificate, in PEM.")
     key_password: SecretStr | None = Field(None, description="Of the key, if it has one.")

@@ -118,6 +118,13 @@ def test_who_is_not_let_in_is_told_so_without_the_password(registry: Registry, a
     assert "guess" not in str(caught.value)
 
 
+def test_a_password_in_the_address_is_used_and_not_shown(registry: Registry) -> None:
+    url = registry.url.replace("//", "//alice:guess@")
+    with pytest.raises(KafkaUnavailable, match=f"registry at {registry.url} refuses") as caught:
+        schemas(url, None)(7)
+    assert "guess" not in str(caught.value)
+
+
 def test_a_registry_that_fails_or_is_away_is_asked_again_later(registry: Registry) -> None:
     ask = schemas(registry.url)
     registry.broken = True

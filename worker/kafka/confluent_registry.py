@@ -1,5 +1,7 @@
 """A schema registry that speaks Confluent's protocol; its client comes with the extra `schema-registry`."""
 
+from urllib.parse import urlsplit
+
 import httpx2
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
@@ -19,6 +21,9 @@ def registry_client(settings: KafkaSettings) -> Schemas:
 
     """
     url = settings.registry_url or ""
+    where = (
+        urlsplit(url)._replace(netloc=urlsplit(url).netloc.rpartition("@")[2]).geturl()
+    )  # a password may stand there
     options: dict[str, object] = {"url": url, "timeout": WITHIN, "max.retries": 2, "retries.wait.ms": 200}
     if settings.registry_auth is not None:
         options["basic.auth.user.info"] = settings.registry_auth.get_secret_value()
@@ -27,9 +32,10 @@ def registry_client(settings: KafkaSettings) -> Schemas:
     try:
         client = SchemaRegistryClient(options)
     except (ValueError, TypeError) as error:  # its text may hold the password
-        raise BadSettings("HEADGATE_KAFKA_REGISTRY_URL or HEADGATE_KAFKA_REGISTRY_AUTH is none: user:password.") from (
-            None if settings.registry_auth else error
-        )
+        raise BadSettings(
+            "HEADGATE_KAFKA_REGISTRY_URL is to be http://host:port or https://host:port, and "
+            "HEADGATE_KAFKA_REGISTRY_AUTH user:password."
+        ) from (None if settings.registry_auth else error)
 
     def schemas(number: int) -> list[str]:
         try:
@@ -38,9 +44,9 @@ def registry_client(settings: KafkaSettings) -> Schemas:
             if error.http_status_code == NOT_FOUND:
                 message = f"the registry knows no schema {number}"
                 raise LookupError(message) from error
-            raise KafkaUnavailable(f"The schema registry at {url} refuses schema {number}: {error}") from error
+            raise KafkaUnavailable(f"The schema registry at {where} refuses schema {number}: {error}") from error
         except httpx2.HTTPError as error:
-            raise KafkaUnavailable(f"The schema registry at {url} does not answer: {error}") from error
+            raise KafkaUnavailable(f"The schema registry at {where} does not answer: {error}") from error
 
     return schemas
 
