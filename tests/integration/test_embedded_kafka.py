@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,28 @@ def test_what_maven_could_not_fetch_whole_is_not_taken_for_the_jars(
         with pytest.raises(HeadgateError, match=r"could not be fetched from Maven Central:\nno network$"):
             EmbeddedKafka(home=tmp_path / "home").prepare()
     assert not list((tmp_path / "home" / "kafka").glob("jars-*"))
+
+
+def test_asked_to_stop_it_does_not_wait_for_maven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Ctrl-C in the midst of the first `headgate up --kafka`."""
+    java, mvn, pid = tmp_path / "java", tmp_path / "mvn", tmp_path / "pid"
+    java.write_text("#!/bin/sh\necho 'openjdk version \"17.0.1\"' >&2\n")
+    mvn.write_text(f"#!/bin/sh\necho $$ >{pid}.part; mv {pid}.part {pid}; exec sleep 600\n")
+    for program in (java, mvn):
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    stop = threading.Event()
+
+    def ask() -> None:
+        wait_until(pid.exists)
+        stop.set()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    with pytest.raises(HeadgateError, match="could not be fetched"):
+        EmbeddedKafka(home=tmp_path / "home").prepare(stop)
+    asking.join()
+    assert not Path(f"/proc/{int(pid.read_text())}").exists()
 
 
 def test_ports_of_one_home_differ_and_stay(tmp_path: Path) -> None:

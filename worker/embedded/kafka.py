@@ -11,6 +11,7 @@ import re
 import shutil
 import socket
 import subprocess
+import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ JAVA = 17  # the oldest that Kafka 4 runs on
 POMS = (Path(__file__).with_name("kafka-pom.xml"), Path(__file__).parents[2] / "infra" / "kafka" / "pom.xml")
 INSTEAD = "install it, or set HEADGATE_KAFKA_BOOTSTRAP to a broker of yours"
 LISTS = ("listeners", "advertised.listeners", "listener.security.protocol.map")
+
+LISTEN_EVERY = 0.2  # seconds between two looks whether a program is to be stopped
 
 # Modest, for a laptop: a few topics of small messages. The rest is as Kafka has it.
 VM_OPTIONS = (
@@ -86,23 +89,27 @@ class EmbeddedKafka:
         if not self._jars.exists() and shutil.which("mvn") is None:
             raise Misuse(f"Kafka's jars are fetched by Maven, and there is no mvn: {INSTEAD}.")
 
-    def prepare(self) -> None:
+    def prepare(self, stop: threading.Event | None = None) -> None:
         """Make ready to start: jars, properties, a formatted data folder. Seconds the first time.
+
+        Args:
+            stop: set: give up.
 
         Raises:
             Misuse: as `require_tools`.
-            HeadgateError: the jars cannot be fetched, or the data folder cannot be formatted.
+            HeadgateError: the jars cannot be fetched, or the data folder cannot be formatted, or not any more.
 
         """
+        stop = stop or threading.Event()
         self.require_tools()
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self._jars.exists():
-            self._fetch()
+            self._fetch(stop)
         text = "".join(f"{name}={value}\n" for name, value in self._properties().items())
         self._config.touch(mode=0o600)  # passwords may stand in it
         self._config.write_text(text, encoding="ascii")
         if not self.data.exists():
-            self._format()
+            self._format(stop)
 
     def child(self) -> Child:
         """The broker, to be supervised."""
@@ -176,24 +183,24 @@ class EmbeddedKafka:
         }
         return {**ours, **self.more, **{name: f"{ours[name]},{self.more[name]}" for name in LISTS if name in self.more}}
 
-    def _fetch(self) -> None:
+    def _fetch(self, stop: threading.Event) -> None:
         """Fetch the jars whole or not at all: their folder gets its name last."""
         fresh = self.folder / f"fetching-{os.getpid()}"  # a mvn whose `headgate up` was killed may still write its own
         for old in (*self.folder.glob("fetching-*"), *self.folder.glob("jars-*")):
             shutil.rmtree(old, ignore_errors=True)
         maven = ("mvn", "--quiet", "--batch-mode", "--file", str(_pom()))
         command = (*maven, "dependency:copy-dependencies", f"-DoutputDirectory={fresh}")
-        _run(command, self.folder, "Kafka's jars could not be fetched from Maven Central")
+        _run(command, self.folder, "Kafka's jars could not be fetched from Maven Central", stop)
         fresh.rename(self._jars)
 
-    def _format(self) -> None:
+    def _format(self, stop: threading.Event) -> None:
         """Make the data folder; a half made one is taken away, for Kafka would not start on it."""
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         what = f"Kafka's data folder {self.data} could not be formatted"
         options = (f"--cluster-id={cluster}", f"--config={self._config}")
         command = self.command("kafka.tools.StorageTool", "format", *options)
         try:
-            _run(command, self.folder, what)
+            _run(command, self.folder, what, stop)
         except HeadgateError:
             shutil.rmtree(self.data, ignore_errors=True)
             raise
@@ -230,11 +237,11 @@ def _require_java() -> None:
         raise Misuse(f"Kafka needs Java {JAVA} or newer, and `java -version` says {said}: {INSTEAD}.")
 
 
-def _run(command: Sequence[str], folder: Path, what: str) -> None:
+def _run(command: Sequence[str], folder: Path, what: str, stop: threading.Event) -> None:
     """Run a program to its end; it gives way to whatever else is started, for nobody waits for it.
 
     Raises:
-        HeadgateError: it failed; the text is `what`, and what the program said.
+        HeadgateError: it failed, or was stopped; the text is `what`, and what the program said.
 
     """
     with subprocess.Popen(  # noqa: S603 - no word of it comes from outside
@@ -249,6 +256,11 @@ def _run(command: Sequence[str], folder: Path, what: str) -> None:
     ) as process:
         with contextlib.suppress(ProcessLookupError):
             os.setpriority(os.PRIO_PROCESS, process.pid, 19)
-        said, _ = process.communicate()
+        said = None
+        while said is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                said, _ = process.communicate(timeout=LISTEN_EVERY)
+            if stop.is_set():
+                process.terminate()
     if process.returncode != 0:
         raise HeadgateError(f"{what}:\n{said.strip()}")

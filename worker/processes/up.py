@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -57,11 +58,11 @@ async def up(settings: Settings, *, kafka: bool = False) -> AsyncIterator[Runnin
     async with AsyncExitStack() as stack:
         holding = stack.enter_context(hold(settings.home))
         supervisor = await stack.enter_async_context(Supervisor(on_restart=_tell, holding=holding))
-        broker, server = None, asyncio.Event()
+        broker, server, enough = None, asyncio.Event(), threading.Event()
         if kafka and settings.kafka.bootstrap is None:
-            settings, broker = await _kafka(settings, supervisor, server)
+            settings, broker = await _kafka(settings, supervisor, server, enough)
             if broker is not None:
-                stack.push_async_callback(_ended, broker)
+                stack.push_async_callback(_ended, broker, enough)
         settings = await _database(settings, supervisor)
         settings = await _prefect_server(settings, supervisor)
         server.set()
@@ -80,7 +81,7 @@ async def up(settings: Settings, *, kafka: bool = False) -> AsyncIterator[Runnin
 
 
 async def _kafka(
-    settings: Settings, supervisor: Supervisor, server: asyncio.Event
+    settings: Settings, supervisor: Supervisor, server: asyncio.Event, enough: threading.Event
 ) -> tuple[Settings, asyncio.Task[bool] | None]:
     """Begin to start a broker. Its address is known at once, and who uses it waits for it by itself.
 
@@ -94,13 +95,13 @@ async def _kafka(
         _go_without(error)
         return settings, None
     kafka = settings.kafka.model_copy(update={"bootstrap": broker.bootstrap})
-    task = asyncio.create_task(_start(broker, supervisor, server), name="start Kafka")
+    task = asyncio.create_task(_start(broker, supervisor, server, enough), name="start Kafka")
     return settings.model_copy(update={"kafka": kafka}), task
 
 
-async def _start(broker: EmbeddedKafka, supervisor: Supervisor, server: asyncio.Event) -> bool:
+async def _start(broker: EmbeddedKafka, supervisor: Supervisor, server: asyncio.Event, enough: threading.Event) -> bool:
     try:
-        await asyncio.to_thread(broker.prepare)
+        await asyncio.to_thread(broker.prepare, enough)
         await server.wait()
         await supervisor.start(broker.child())
     except HeadgateError as error:
@@ -113,8 +114,9 @@ def _go_without(error: HeadgateError) -> None:
     log.warning("no Kafka broker; all else goes on without it", action="up", reason=str(error))
 
 
-async def _ended(task: asyncio.Task[bool]) -> None:
-    """See to it that nothing is started any more."""
+async def _ended(task: asyncio.Task[bool], enough: threading.Event) -> None:
+    """See to it that nothing is started any more, and that what makes ready to start ends."""
+    enough.set()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
