@@ -54,7 +54,7 @@ class PrefectUnavailable(Transient):
 
 
 class KafkaUnavailable(Transient):
-    """No broker answers, or it will not let us in."""
+    """No broker answers, or it will not let us in. Waiting for it is no attempt: no outage uses attempts up."""
 
 
 class SinkUnavailable(Transient):

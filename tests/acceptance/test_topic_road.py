@@ -32,26 +32,55 @@ PIPELINES = (
 """
 
 
+# Of a topic and a folder, with fewer attempts than an outage would use up.
+BOTH = """
+import dataframely as dy
+from worker import Folder, Pipeline, Retry, Table, Topic
+
+
+class Item(dy.Schema):
+    item = dy.Int64(nullable=False)
+
+
+PIPELINES = (
+    Pipeline(
+        name="{name}",
+        sources=(Topic("{topic}"), Folder("{topic}")),
+        schema=Item,
+        sink=Table("items"),
+        retry=Retry(attempts=1),
+    ),
+)
+"""
+
+
 @pytest.fixture
-def installed(services: Services, kafka: Broker) -> Iterator[tuple[Stand, str]]:
-    """A pipeline of one topic, applied; a listener and a worker are at work."""
+def made(services: Services, kafka: Broker) -> Iterator[tuple[Stand, str]]:
+    """A stand that knows the broker, and a topic."""
     services.prefect()
     topic = kafka.topic(partitions=2)
     with open_folder("headgate-topic-") as folder:
         stand = Stand(services, folder, services.fresh_database())
         try:
-            stand.declare(PIPELINES.replace("{topic}", topic).replace("{name}", f"items-{topic}"))
             stand.environment |= {
                 "HEADGATE_EVENTS_ANSWER_SECONDS": "300",  # what comes, comes by the automation
                 "HEADGATE_KAFKA_BOOTSTRAP": kafka.bootstrap,
                 "HEADGATE_KAFKA_GROUP": topic,
             }
-            stand.run("apply")
-            stand.start("listen")
-            stand.start("work")
             yield stand, topic
         finally:
             stand.close()
+
+
+@pytest.fixture
+def installed(made: tuple[Stand, str]) -> tuple[Stand, str]:
+    """A pipeline of one topic, applied; a listener and a worker are at work."""
+    stand, topic = made
+    stand.declare(PIPELINES.replace("{topic}", topic).replace("{name}", f"items-{topic}"))
+    stand.run("apply")
+    stand.start("listen")
+    stand.start("work")
+    return made
 
 
 def ended(stand: Stand, messages: int) -> Sequence[DictRow]:
@@ -92,3 +121,30 @@ def test_messages_become_rows_and_a_poison_message_a_dead_letter(installed: tupl
         "headers": [["h", "MQ=="], ["h", None], ["x", "AA=="]],
         "tombstone": False,
     }
+
+
+def test_an_outage_of_the_broker_uses_up_no_attempts_and_holds_up_no_files(
+    made: tuple[Stand, str], kafka: Broker
+) -> None:
+    """Claimed together, a file goes on without the ranges; those wait for the broker as long as it takes."""
+    stand, topic = made
+    stand.declare(BOTH.replace("{topic}", topic).replace("{name}", f"both-{topic}"))
+    stand.run("apply")
+    stand.start("listen")
+    publish(kafka, topic, [b'{"item":%d}' % n for n in range(100)])
+    wait_until(lambda: sum(row["end_offset"] - row["first_offset"] for row in stand.arrivals()) == 100)
+    kafka.stop()
+    try:
+        ranges = len(stand.arrivals())
+        (stand.inbox / topic / "file.csv").write_text("item\n100\n101\n")
+        wait_until(lambda: len(stand.arrivals()) == ranges + 1)
+        stand.start("work")
+        wait_until(lambda: stand.arrivals()[-1]["state"] == "done", within=90)
+        waiting = stand.arrivals()[:-1]
+        assert {row["state"] for row in waiting} <= {"retry", "claimed"}
+        assert any("KafkaUnavailable" in (row["detail"] or "") for row in waiting)
+    finally:
+        kafka.start()
+    ended(stand, 102)
+    assert {(row["state"], row["attempts"]) for row in stand.arrivals()} == {("done", 1)}
+    assert stand.sql("select item from items order by item") == [{"item": n} for n in range(102)]

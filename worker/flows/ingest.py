@@ -16,20 +16,22 @@ from prefect.states import Completed
 from worker.app import App, open_app
 from worker.copies import send_copies
 from worker.crashpoint import crashpoint
-from worker.errors import Fenced, LedgerUnavailable
+from worker.errors import Fenced, KafkaUnavailable, LedgerUnavailable
 from worker.flows.enrich import enrich_claim
 from worker.flows.head_start import head_start
 from worker.flows.parse import parse_claim
 from worker.flows.persist import persist_claim
 from worker.flows.report import Report, publish
 from worker.flows.workbench import Workbench, configure_logging, laid_out
-from worker.model import Stage
+from worker.model import ClaimedArrival, Stage
 from worker.pipeline import Pipeline
 from worker.settings import Settings
 from worker.sinks.postgres import PostgresSink
 
 # A run that goes on claiming for longer makes room: its page in the UI should not grow without end.
 LONGEST_RUN = timedelta(minutes=10)
+# Between two looks for a broker that is away. A run that looks holds a place of the worker for 10 s.
+BROKER_AGAIN_AFTER = timedelta(seconds=20)
 
 log = structlog.get_logger()
 
@@ -147,6 +149,16 @@ def _end(bench: Workbench) -> None:
     bench.app.settler.settle(list(bench.arrivals))
 
 
+def _again(bench: Workbench, arrival: ClaimedArrival, error: Exception) -> timedelta | None:
+    """Put an arrival back; when it comes due, or None if it was given up."""
+    if not isinstance(error, KafkaUnavailable):
+        return bench.app.claims.retry(bench.pipeline, arrival, bench.stage, error)
+    # Files that were claimed beside ranges are due at once: the next claim holds them alone.
+    delay = timedelta(0) if arrival.range is None else BROKER_AGAIN_AFTER
+    bench.app.claims.postpone(arrival, bench.stage, error, delay)
+    return delay
+
+
 def _put_back(bench: Workbench, error: Exception) -> None:
     """Give the arrivals that are still ours their next attempt, or give them up if it was the last."""
     for arrival in bench.claim.arrivals:
@@ -155,7 +167,7 @@ def _put_back(bench: Workbench, error: Exception) -> None:
             if arrival.arrival_id in bench.rejected:
                 bench.app.claims.reject(arrival, Stage.PARSE, bench.rejected[arrival.arrival_id])
                 continue
-            delay = bench.app.claims.retry(bench.pipeline, arrival, bench.stage, error)
+            delay = _again(bench, arrival, error)
             log.warning(
                 "attempt failed",
                 action="retry",

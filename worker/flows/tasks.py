@@ -7,7 +7,7 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
-from worker.errors import Transient
+from worker.errors import KafkaUnavailable, Transient
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,4 +39,5 @@ def stage_task(name: str) -> Callable[[Callable[P, Awaitable[R]]], Task[P, Await
 
 
 def _is_transient(_: Task[..., object], __: TaskRun, state: State[object]) -> bool:
-    return isinstance(state.data, Transient)
+    # A client of Kafka has waited by itself before it gave up; files are not to wait for it any longer.
+    return isinstance(state.data, Transient) and not isinstance(state.data, KafkaUnavailable)

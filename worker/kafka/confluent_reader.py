@@ -16,7 +16,7 @@ from worker.records.messages import Header, block
 
 AT_ONCE = 10_000  # messages
 WAIT = 0.2  # seconds: so long is waited for as many messages as are asked for, even if some are there
-WITHIN = 30.0  # seconds, for a question to the broker
+WITHIN = 15.0  # seconds, for a question to the broker
 OPTIONS: dict[str, str | int | bool] = {
     "group.id": "headgate-reader",  # has to be there; no group is ever joined
     "enable.auto.commit": False,

@@ -218,13 +218,22 @@ class Claims:
             Fenced: the claim was lost.
 
         """
-        detail = f"{type(error).__name__}: {error}"[:2000].replace("\0", "")
+        detail = _detail(error)
         delay = delay_after(arrival.attempt, pipeline.retry)
         if delay is None:
             self._end_attempt("reject", arrival, stage, reason=Reason.ATTEMPTS_USED_UP, detail=detail)
         else:
             self._end_attempt("retry", arrival, stage, reason=stage, detail=detail, delay=delay)
         return delay
+
+    def postpone(self, arrival: ClaimedArrival, stage: Stage, error: Exception, delay: timedelta) -> None:
+        """Put a claimed arrival back because what it, or one beside it, is read from is away: no attempt of its own.
+
+        Raises:
+            Fenced: the claim was lost.
+
+        """
+        self._end_attempt("postpone", arrival, stage, reason=stage, detail=_detail(error), delay=delay)
 
     def _end_attempt(self, query: str, arrival: ClaimedArrival, stage: Stage, **values: object) -> None:
         with self._database.transaction() as connection:
@@ -239,6 +248,10 @@ class Claims:
         """Hand back what a run holds, untouched: the attempt does not count; how many arrivals that were."""
         with self._database.transaction() as connection:
             return connection.execute(QUERIES["release"], {"holder": holder}).rowcount
+
+
+def _detail(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:2000].replace("\0", "")
 
 
 def _post(kind: str, pipeline: str, facts: object) -> dict[str, object]:

@@ -163,6 +163,13 @@ set state = 'retry', due_at = now() + %(delay)s, reason = %(reason)s, detail = %
 where arrival_id = %(arrival_id)s and lease_epoch = %(epoch)s and state = 'claimed'
 returning arrival_id;
 
+-- name: postpone
+-- Put a claimed arrival back because what it is read from is away; the attempt does not count.
+update headgate.arrival
+set state = 'retry', due_at = now() + %(delay)s, reason = %(reason)s, detail = %(detail)s, attempts = attempts - 1
+where arrival_id = %(arrival_id)s and lease_epoch = %(epoch)s and state = 'claimed'
+returning arrival_id;
+
 -- name: release
 -- Hand claimed arrivals back untouched; the attempt does not count.
 update headgate.arrival
