@@ -95,6 +95,14 @@ def test_the_demo_persists_the_samples_and_ends_with_0(up: Up) -> None:
     assert "Table weather: 862 rows in PostgreSQL" in output
 
 
+def test_pipelines_that_are_not_there_are_told_in_one_line(up: Up) -> None:
+    process = up.start("--pipelines", "automations.nope:PIPELINES")
+    *_, last = up.output().splitlines()
+    assert process.returncode == 2
+    assert last.startswith("headgate: HEADGATE_PIPELINES=automations.nope:PIPELINES: there is no module")
+    assert not up.processes(), "a process was left behind"
+
+
 @pytest.mark.timeout(400)
 def test_ctrl_c_drains_no_run_is_crashed_and_no_process_stays(up: Up) -> None:
     """SIGINT while runs are in hand, of files and of messages: they finish first, and what they need stays up."""

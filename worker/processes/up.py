@@ -169,7 +169,11 @@ async def _apply(settings: Settings) -> None:
     )
     output, _ = await process.communicate()
     if process.returncode:
-        raise HeadgateError(f"`headgate apply` failed:\n{output.decode(errors='replace').strip()}")
+        said = output.decode(errors="replace").strip()
+        line = said.rpartition("\n")[2]
+        raise HeadgateError(
+            line.removeprefix("headgate: ") if line.startswith("headgate: ") else f"`headgate apply` failed:\n{said}"
+        )
 
 
 def _ours(settings: Settings, command: str, *, grace: float) -> Child:
