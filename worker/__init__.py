@@ -59,7 +59,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import what pipelines are built from when it is asked for: a Prefect server can do without the 50 MB."""
+    """Import what pipelines are built from when it is asked for: a Prefect server can do without the 20 MB."""
     if name in __all__:
         return getattr(import_module("worker.pipeline"), name)
     message = f"module {__name__!r} has no attribute {name!r}"

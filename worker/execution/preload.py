@@ -15,7 +15,7 @@ for _name in (
     "prefect.client.orchestration",
     "prefect.events.clients",
     "prefect.logging.handlers",
-    # What Prefect imports in the midst of a first run: a third of a second, and 10 MB for each process.
+    # What Prefect else imports in the midst of the first run of each process.
     "prefect.utilities.visualization",
     "fastapi.encoders",
     "anyio._backends._asyncio",
