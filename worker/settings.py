@@ -128,6 +128,9 @@ class WorkerSettings(BaseSettings):
     grace_seconds: float = Field(60, ge=0, description="How long runs may go on after a request to stop.")
     process_runs: PositiveInt = Field(500, description="A warm process is replaced after so many runs.")
     process_memory_mb: PositiveInt = Field(256, description="A warm process that holds more after a run is replaced.")
+    process_rest_seconds: PositiveFloat = Field(
+        30, description="Of warm processes that rested so long, those that have run are replaced, but for the last."
+    )
 
 
 class Settings(BaseSettings):

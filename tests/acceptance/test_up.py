@@ -53,11 +53,12 @@ class Up:
         mine = []
         for process in psutil.process_iter():
             try:
-                if str(self.folder) in " ".join(process.cmdline()) or str(self.folder) in process.cwd():
+                ours = str(self.folder) in " ".join(process.cmdline()) or str(self.folder) in process.cwd()
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
                     mine.append(process)
             except psutil.Error:
                 continue
-        return [process for process in mine if process.status() != psutil.STATUS_ZOMBIE]
+        return mine
 
 
 @pytest.fixture

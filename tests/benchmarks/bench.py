@@ -27,8 +27,14 @@ from worker.embedded.unprivileged import binaries
 
 SAMPLES = Path(__file__).parents[2] / "automations" / "samples" / "flights"
 MILLION = 1_000_000
-# By what stands in its command line; what is left is PostgreSQL, but for 10 MB.
-KINDS = {"server": "prefect_app.py", "worker": "worker work", "listen": "worker listen", "up": "worker up"}
+# By the titles of the processes; what is left is PostgreSQL, but for 10 MB.
+KINDS = {
+    "server": "Prefect server",
+    "worker": "headgate work",
+    "run": "headgate run",
+    "listen": "headgate listen",
+    "up": "worker up",
+}
 COLUMNS = pl.read_csv(SAMPLES / "flights-2013-01-01.csv", n_rows=0).columns
 
 
@@ -209,7 +215,7 @@ def peak_of_runs(bench: Bench) -> Iterator[Callable[[], float]]:
         while not over.wait(0.05):
             for process in bench.processes():
                 try:
-                    if " ".join(process.cmdline()).endswith("worker work"):
+                    if process.cmdline()[:1] == ["headgate run"]:
                         status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
                         highest = max(highest, int(status.partition("VmHWM:")[2].split()[0]))
                 except (psutil.Error, OSError, IndexError):
@@ -228,13 +234,13 @@ def at_rest(bench: Bench, seconds: float = 30) -> dict[str, float]:
     """Memory and CPU of all processes while nothing arrives, and of the worker's alone."""
     time.sleep(10)  # runs leave, logs and events are written
     processes = bench.processes()
-    workers = {process for process in processes if process.cmdline()[-2:] == ["worker", "work"]}
+    workers = {process for process in processes if process.cmdline()[:1] in (["headgate work"], ["headgate run"])}
     before = {process: sum(process.cpu_times()[:2]) for process in processes}
     began = time.monotonic()
     time.sleep(seconds)
     used = {process: sum(process.cpu_times()[:2]) - before[process] for process in processes if process.is_running()}
     taken = time.monotonic() - began
-    held = dict.fromkeys(("server", "worker", "listen", "up", "other"), 0.0)
+    held = dict.fromkeys((*KINDS, "other"), 0.0)
     for process in bench.processes():
         command = " ".join(process.cmdline())
         kind = next((name for name, mark in KINDS.items() if mark in command), "other")

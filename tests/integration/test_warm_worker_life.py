@@ -146,6 +146,19 @@ def test_a_process_that_holds_too_much_is_replaced(warm: WarmStand) -> None:
     assert first == second == third != fourth
 
 
+def test_of_processes_at_rest_the_one_that_ran_last_stays_and_others_that_ran_are_replaced(warm: WarmStand) -> None:
+    warm.start("--limit", "3", env={"HEADGATE_WORKER_PROCESS_REST_SECONDS": "1"})
+    deployment = warm.deploy("a_sleeps")
+    runs = [warm.run(deployment, seconds=seconds, trail=str(warm.trail)) for seconds in (4, 1)]
+    for run in runs:
+        assert warm.wait(run)["name"] == "Completed"
+    pids = set(warm.pids())
+    assert len(pids) == 2
+    wait_until(lambda: sum(alive(pid) for pid in pids) == 1)
+    warm.wait(warm.run(deployment, seconds=0, trail=str(warm.trail)))
+    assert set(warm.pids()) == pids
+
+
 def test_a_saved_module_is_what_the_next_run_executes(warm: WarmStand) -> None:
     warm.start("--limit", "2")
     module = Path(warm.stand.folder, "edited.py")

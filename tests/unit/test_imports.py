@@ -1,4 +1,4 @@
-"""What a process does not need, it does not import: polars and dataframely take 20 to 50 MB each time."""
+"""What a process does not need, it does not import by itself: polars and dataframely take 20 to 50 MB each time."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ HEAVY = {"polars", "dataframely", "numpy", "kafka", "confluent_kafka"}
 @pytest.mark.parametrize(
     ("modules", "may_not"),
     [
-        ("worker.cli, worker.processes.show", HEAVY | {"prefect"}),  # `headgate up`
+        ("worker.cli, worker.processes.show", HEAVY | {"prefect"}),  # `headgate up`, until it forks
         ("worker.execution.worker", HEAVY | {"psycopg"}),  # what a Prefect server that finds our worker type imports
         ("worker.app, worker.flows.ingest", {"alembic"}),  # our own processes: Prefect's server stays out
         ("worker.app", {"sqlalchemy", "prefect"}),  # `headgate listen`

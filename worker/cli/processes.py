@@ -39,8 +39,11 @@ def up(
 
     """
     from worker.processes.show import show
+    from worker.processes.up import sharing
 
-    return asyncio.run(show(common.settings(discover=False), demo=demo, kafka=kafka, exit_when_idle=exit_when_idle))
+    settings = common.settings(discover=False)
+    with sharing(settings):
+        return asyncio.run(show(settings, demo=demo, kafka=kafka, exit_when_idle=exit_when_idle))
 
 
 def listen(*, common: Common = Common()) -> None:

@@ -9,12 +9,10 @@ import asyncio
 import contextlib
 import json
 import os
-import pwd
 import signal
 import subprocess
 import sys
 import time
-from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +23,7 @@ import structlog
 
 from worker.embedded import warden
 from worker.embedded.child import Child
+from worker.embedded.process import Process, execute, fork
 from worker.errors import HeadgateError
 
 logger = structlog.get_logger()
@@ -62,6 +61,7 @@ class Supervisor:
         on_restart: called with the child's name, its exit code and the pause in seconds before it is started again.
         on_line: called with the child's name and each new line of its log, for display.
         holding: a file descriptor that stays open until the last child is gone, whatever happens to this process.
+        forks: whether a fork server was started, for the children that share what it has imported.
 
     """
 
@@ -71,10 +71,12 @@ class Supervisor:
         on_restart: Callable[[str, int, float], None] | None = None,
         on_line: Callable[[str, str], None] | None = None,
         holding: int | None = None,
+        forks: bool = False,
     ) -> None:
         self._on_restart = on_restart
         self._on_line = on_line
         self._holding = () if holding is None else (holding,)
+        self._forks = forks
         self._running: list[_Running] = []
         self._display: set[asyncio.Task[None]] = set()
         self._groups: dict[int, asyncio.Task[None]] = {}
@@ -123,6 +125,17 @@ class Supervisor:
         if self._on_line is not None:
             self._display.add(asyncio.create_task(_follow(child, began, self._on_line), name=f"show {child.name}"))
 
+    async def run(self, child: Child) -> tuple[int, str]:
+        """Run a child to its end; its exit code, and what it wrote.
+
+        Raises:
+            HeadgateError: it cannot be started.
+
+        """
+        began = child.open_log()
+        process = await self._spawn(child)
+        return await process.wait(), child.words(began)
+
     async def stop(self) -> None:
         """Stop all children, the highest tier first and in each the last started, and return once they are gone."""
         self._running.sort(key=lambda running: running.child.tier)
@@ -146,23 +159,7 @@ class Supervisor:
             await asyncio.to_thread(self._warden.wait)
 
     async def _spawn(self, child: Child) -> Process:
-        try:
-            with child.log.open("ab") as log:
-                process = await asyncio.create_subprocess_exec(
-                    *child.argv,
-                    stdin=DEVNULL,
-                    stdout=log,
-                    stderr=STDOUT,
-                    cwd=child.cwd,
-                    env=dict(child.env),
-                    start_new_session=True,
-                    user=child.user,
-                    group=None if child.user is None else pwd.getpwnam(child.user).pw_gid,
-                    extra_groups=None if child.user is None else [],
-                )
-        except OSError as error:
-            message = f"{child.name} cannot be started: {error}."
-            raise HeadgateError(message) from error
+        process = await (fork(child) if self._forks and child.shares else execute(child))
         self._tell("started", process.pid, child.stop_signal, child.grace, child.tier)
         self._groups[process.pid] = asyncio.create_task(self._clear(child, process), name=f"clear {child.name}")
         return process

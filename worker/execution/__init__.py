@@ -5,3 +5,6 @@ worker, and `child` one of them, seen from inside; `attempt` one run in one proc
 happens on the server, `reclaim` puts back what a killed worker left. All that is private in Prefect is touched in
 `prefect_internals` alone; on a version of Prefect that this does not know, `process` works the slow, public way.
 """
+
+# What the processes of `headgate work` share. Not users' code: a change of it is seen by the next process.
+PRELOAD = ("worker.flows.ingest", "worker.flows.sweep", "polars", "dataframely", "psycopg_pool")

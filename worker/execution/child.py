@@ -17,10 +17,13 @@ import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from importlib import import_module
+from itertools import takewhile
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import setproctitle
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import AsyncClientContext, SyncClientContext
@@ -33,6 +36,9 @@ from worker.execution.prefect_internals import engine
 
 TERMINATED = 128 + signal.SIGTERM
 FAILED = 1
+# A module that is none: those that were imported before it are shared. They are not looked at, not even counted: each
+# page that Python touches is copied, and holds memory of its own from then on.
+FORKED = "worker.execution.forked"
 NEVER = 0  # the time at which no file was changed
 INSTALLED = tuple({*site.getsitepackages(), *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))})
 
@@ -45,15 +51,17 @@ def main(connection: Connection, modules: Sequence[str]) -> None:
         modules: what the runs will import; one that cannot be imported is told of by the run that needs it.
 
     """
+    setproctitle.setproctitle("headgate run")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the worker drains us
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.dont_write_bytecode = True  # by size and whole seconds, a file saved twice in one second counts as unchanged
-    began, shared = time.time_ns(), frozenset(sys.modules)
+    began = time.time_ns()
+    sys.modules[FORKED] = ModuleType(FORKED)
     engine.become_child()
     for name in modules:
         with suppress(Exception):
             import_module(name)
-    Child(connection, shared, began).serve()
+    Child(connection, began).serve()
 
 
 class Child:
@@ -61,14 +69,12 @@ class Child:
 
     Args:
         connection: to the worker.
-        shared: the modules that came with the fork; others are this process's own.
         began: when it was forked, in nanoseconds.
 
     """
 
-    def __init__(self, connection: Connection, shared: frozenset[str], began: int) -> None:
+    def __init__(self, connection: Connection, began: int) -> None:
         self._connection = connection
-        self._shared = shared
         self._inbox: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self._flows: dict[str, Flow[..., Any]] = {}
         self._runner = asyncio.Runner()
@@ -196,14 +202,20 @@ class Child:
     def _sources(self) -> dict[str, int]:
         """The files of this process's own modules that are not installed: somebody may be working on them."""
         since, self._looked = self._looked, time.time_ns()
-        for name, module in list(sys.modules.items()):
-            file = getattr(module, "__file__", None)
-            if name not in self._shared and file and file not in self._found and not file.startswith(INSTALLED):
+        for name in _imported_here():
+            file = getattr(sys.modules.get(name), "__file__", None)
+            if file and file not in self._found and not file.startswith(INSTALLED):
                 with suppress(OSError):
                     changed = Path(file).stat().st_mtime_ns
                     # Imported since the last look, so what was saved since then is perhaps not what was imported.
                     self._found[file] = changed if changed < since else NEVER
         return dict(self._found)
+
+
+def _imported_here() -> list[str]:
+    while True:
+        with suppress(RuntimeError):  # a thread has imported something meanwhile
+            return list(takewhile(FORKED.__ne__, reversed(sys.modules)))
 
 
 def _memory() -> int:

@@ -2,61 +2,23 @@
 
 import asyncio
 import multiprocessing
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import structlog
 
-from worker.execution import child, fork_server
-from worker.execution.attempt import Attempt
-from worker.execution.orders import Leave, Order, Over, Run, Stop
+from worker import fork_server
+from worker.execution import child
+from worker.execution.orders import Leave, Over
+from worker.execution.warm_process import Warm
 
 LEAVE_WITHIN = 15.0  # seconds to write logs and events; with the server away, they would try for minutes
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds before a process that died at its start is tried again
 
 log = structlog.get_logger()
-
-
-@dataclass(eq=False)
-class Warm:
-    """A warm process, as its worker sees it."""
-
-    process: ForkServerProcess
-    connection: Connection
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-    attempt: Attempt | None = None
-    leaving: bool = False
-    runs: int = 0
-    memory: int = 0  # bytes, after the last run
-    sources: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def pid(self) -> int:
-        """Of the process."""
-        return self.process.pid or 0
-
-    def send(self, order: Order) -> None:
-        """Say something to it; one that is gone hears nothing."""
-        with suppress(OSError):
-            self.connection.send(order)
-
-    def begin(self, order: Order) -> Attempt:
-        """Order something; the attempt tells when it is over."""
-        self.runs += isinstance(order, Run)
-        self.attempt = Attempt(pid=self.pid, ask=lambda: self.send(Stop()))
-        self.send(order)
-        return self.attempt
-
-    def is_outdated(self) -> bool:
-        """Whether a module that it has imported was changed since."""
-        return any(_changed_at(file) != changed for file, changed in self.sources.items())
 
 
 class Pool:
@@ -68,19 +30,29 @@ class Pool:
         modules: modules that each process imports when it starts; a change of these needs a new process.
         most_runs: a process is replaced after so many.
         most_memory: a process that holds more bytes after a run is replaced.
+        rest: seconds after its last run that a process is replaced, unless it is the one that ran last.
 
     """
 
-    def __init__(
-        self, *, size: int, preload: Sequence[str], modules: Sequence[str], most_runs: int, most_memory: int
+    def __init__(  # noqa: PLR0913 - each by its name
+        self,
+        *,
+        size: int,
+        preload: Sequence[str],
+        modules: Sequence[str],
+        most_runs: int,
+        most_memory: int,
+        rest: float,
     ) -> None:
         self._size = size
         self._modules = tuple(modules)
         self._most_runs = most_runs
         self._most_memory = most_memory
+        self._rest = rest
         self._context = multiprocessing.get_context("forkserver")
         fork_server.preload(preload)
-        self._idle: asyncio.LifoQueue[Warm] = asyncio.LifoQueue()  # the one that ran last has all in its caches
+        # The one that ran last comes first: it has all in its caches. What never ran comes last.
+        self._idle: asyncio.PriorityQueue[tuple[float, int, Warm]] = asyncio.PriorityQueue()
         self._all: set[Warm] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._starting = asyncio.Lock()
@@ -91,6 +63,7 @@ class Pool:
         """Have the processes started; they are warm some time later."""
         for _ in range(self._size):
             self._spawn(self._keep_one())
+        self._slimming = asyncio.create_task(self._slim())
         return self
 
     async def __aexit__(
@@ -98,6 +71,7 @@ class Pool:
     ) -> None:
         """End all processes."""
         self._closed = True
+        self._slimming.cancel()
         for warm in list(self._all):
             self._retire(warm)
         while self._tasks:
@@ -111,7 +85,7 @@ class Pool:
     async def acquire(self) -> Warm:
         """Wait for a warm process that has nothing to do."""
         while True:
-            warm = await self._idle.get()
+            _, _, warm = await self._idle.get()
             if warm.leaving or warm.gone.is_set():
                 continue
             if not warm.is_outdated():
@@ -126,7 +100,20 @@ class Pool:
         if warm.runs >= self._most_runs or warm.memory > self._most_memory or self._closed:
             self._retire(warm)
         else:
-            self._idle.put_nowait(warm)
+            warm.rests_since = time.monotonic()
+            self._offer(warm)
+
+    def _offer(self, warm: Warm) -> None:
+        self._idle.put_nowait((-warm.rests_since, warm.pid, warm))
+
+    async def _slim(self) -> None:
+        """Replace what was needed for a while only: a process that ran holds twice the memory of one that did not."""
+        while not self._closed:
+            await asyncio.sleep(self._rest / 3)
+            resting = sorted((each for each in self._all if each.rests_since and not each.leaving), key=_rests_since)
+            for warm in resting[:-1]:  # the one that ran last stays: the next run begins at once
+                if warm.attempt is None and time.monotonic() - warm.rests_since > self._rest:
+                    self._retire(warm)
 
     def _retire(self, warm: Warm) -> None:
         warm.send(Leave())
@@ -154,7 +141,7 @@ class Pool:
             await warm.ready.wait()
             if not warm.gone.is_set():
                 self._pause = SHORTEST_PAUSE
-                self._idle.put_nowait(warm)
+                self._offer(warm)
                 return
             log.warning("a process ended before it was warm", action="recycle", code=warm.process.exitcode)
             await asyncio.sleep(self._pause)
@@ -214,8 +201,5 @@ class Pool:
         task.add_done_callback(self._tasks.discard)
 
 
-def _changed_at(file: str) -> int | None:
-    try:
-        return Path(file).stat().st_mtime_ns
-    except OSError:
-        return None
+def _rests_since(warm: Warm) -> float:
+    return warm.rests_since

@@ -18,12 +18,13 @@ from prefect.client.schemas.responses import DeploymentResponse
 from worker.execution.attempt import Attempt
 from worker.execution.hooks import Hooks
 from worker.execution.orders import Run, Suspend
-from worker.execution.pool import Pool, Warm
+from worker.execution.pool import Pool
 from worker.execution.prefect_internals.attempts import Attempts
 from worker.execution.prefect_internals.claiming import ClaimingWorker
 from worker.execution.reclaim import Place
 from worker.execution.serving import drain, serve
 from worker.execution.stream import CANCELLING, SUSPENDED, listen
+from worker.execution.warm_process import Warm
 from worker.settings import WorkerSettings
 
 DEPLOYMENT_HOLDS = 5.0  # seconds that what was read of a deployment is used again
@@ -65,6 +66,7 @@ class WarmWorker(ClaimingWorker):
                     modules=self.modules,
                     most_runs=self.settings.process_runs,
                     most_memory=self.settings.process_memory_mb * 1024**2,
+                    rest=self.settings.process_rest_seconds,
                 )
             )
             await super().__aenter__()

@@ -7,12 +7,10 @@ from importlib.metadata import version
 import structlog
 from prefect.workers.process import ProcessWorker
 
-from worker.execution import fork_server, process
+from worker import fork_server
+from worker.execution import PRELOAD, process
 from worker.execution.prefect_internals import VERSION
 from worker.settings import Settings
-
-# What the processes of `headgate work` share. Not users' code: a change of it is seen by the next process.
-PRELOAD = ("worker.flows.ingest", "worker.flows.sweep", "polars", "dataframely", "psycopg_pool")
 
 log = structlog.get_logger()
 
@@ -50,6 +48,9 @@ HeadgateWorker = _worker_class()
 def prepare() -> None:
     """Have warm processes forked quickly; to be called before this process starts a thread."""
     if obstacle() is None:
+        from worker.execution.prefect_internals import tls  # noqa: PLC0415 - not with another version of Prefect
+
+        tls.share()
         fork_server.start(PRELOAD)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 
+from worker import fork_server
 from worker.app import Change, load_apply, open_app
 from worker.pipeline import load_pipelines
 from worker.settings import Settings
@@ -40,3 +41,4 @@ def sweep(settings: Settings) -> list[dict[str, object]]:
 def _point_prefect_to(settings: Settings) -> None:
     """Prefect's client reads its server from the environment, and reads it when it is imported."""
     os.environ["PREFECT_API_URL"] = settings.require_api()
+    fork_server.read_settings_again()

@@ -53,7 +53,7 @@ async def show(settings: Settings, *, demo: bool, kafka: bool, exit_when_idle: b
             async with AsyncExitStack() as stack:
                 coming = None
                 if demo or exit_when_idle:
-                    # It loads the pipelines, and polars with them: 40 MB that this process else does without.
+                    # It loads the pipelines, and polars with them: without a fork server, 40 MB for this alone.
                     from worker.processes.demo import demonstrate  # noqa: PLC0415
 
                     coming = await stack.enter_async_context(demonstrate(running, console, samples=demo))

@@ -4,9 +4,10 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -14,6 +15,7 @@ import structlog
 from psycopg import sql
 from pydantic import SecretStr
 
+from worker import fork_server
 from worker.embedded.child import Child
 from worker.embedded.home import hold
 from worker.embedded.kafka import EmbeddedKafka
@@ -21,12 +23,40 @@ from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.prefect_server import PrefectServer
 from worker.embedded.supervisor import Supervisor
 from worker.errors import HeadgateError, LedgerUnavailable, Misuse
+from worker.execution import PRELOAD
+from worker.execution.prefect_internals import VERSION
 from worker.ledger import Database
 from worker.settings import Endpoints, Settings
 
 HAND_BACK = 40  # seconds that a worker whose runs do not end in time takes to hand them back, and to end
 
 log = structlog.get_logger()
+
+
+# What our own processes, and those of runs, have in common.
+SHARED = (
+    "worker.execution.warm",
+    "worker.processes.listen",
+    "worker.processes.work",
+    "worker.processes.apply",
+    *PRELOAD,
+)
+
+
+@contextmanager
+def sharing(settings: Settings) -> Iterator[None]:
+    """Have a process that ours are forked from; to be entered before this one has a thread or an event loop.
+
+    Where that cannot be, each of them is a program of its own, which takes 100 MB more and starts later.
+    """
+    # Prefect's client keeps files of its own: they are ours to keep apart, unless the user says where.
+    os.environ.setdefault("PREFECT_HOME", str(settings.home / "prefect-client"))
+    if hasattr(os, "pidfd_open") and version("prefect") == VERSION:
+        fork_server.start(SHARED)
+    try:
+        yield
+    finally:
+        fork_server.stop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +87,9 @@ async def up(settings: Settings, *, kafka: bool = False) -> AsyncIterator[Runnin
     """
     async with AsyncExitStack() as stack:
         holding = stack.enter_context(hold(settings.home))
-        supervisor = await stack.enter_async_context(Supervisor(on_restart=_tell, holding=holding))
+        supervisor = await stack.enter_async_context(
+            Supervisor(on_restart=_tell, holding=holding, forks=fork_server.is_started())
+        )
         broker, server, enough = None, asyncio.Event(), threading.Event()
         if kafka and settings.kafka.bootstrap is None:
             settings, broker = await _kafka(settings, supervisor, server, enough)
@@ -74,7 +106,7 @@ async def up(settings: Settings, *, kafka: bool = False) -> AsyncIterator[Runnin
         stack.callback(Endpoints.remove, settings.home)
         with Database(settings.require_database()) as database:
             await asyncio.to_thread(database.migrate)
-        await _apply(settings)
+        await _apply(settings, supervisor)
         await supervisor.start(_ours(settings, "listen", grace=30))
         await supervisor.start(_ours(settings, "work", grace=settings.worker.grace_seconds + HAND_BACK))
         yield Running(settings, supervisor, broker)
@@ -161,15 +193,10 @@ def _beside(url: str, database: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, f"/{database}", "", ""))
 
 
-async def _apply(settings: Settings) -> None:
-    """Apply in a process of its own: it imports all of Prefect, and this one is to stay small."""
-    child = _ours(settings, "apply", grace=10)
-    process = await asyncio.create_subprocess_exec(
-        *child.argv, env=dict(child.env), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    output, _ = await process.communicate()
-    if process.returncode:
-        said = output.decode(errors="replace").strip()
+async def _apply(settings: Settings, supervisor: Supervisor) -> None:
+    """Apply in a process of its own: Prefect reads its settings but once, and here they are not those of a client."""
+    code, said = await supervisor.run(_ours(settings, "apply", grace=10))
+    if code:
         line = said.rpartition("\n")[2]
         raise HeadgateError(
             line.removeprefix("headgate: ") if line.startswith("headgate: ") else f"`headgate apply` failed:\n{said}"
@@ -182,8 +209,8 @@ def _ours(settings: Settings, command: str, *, grace: float) -> Child:
         name=f"headgate {command}",
         argv=(sys.executable, "-m", "worker", command),
         log=settings.home / "logs" / f"{command}.log",
-        # Prefect's client keeps files of its own: they are ours to keep apart, unless the user says where.
-        env={"PREFECT_HOME": str(settings.home / "prefect-client"), **os.environ, **settings.environment()},
+        env={**os.environ, **settings.environment()},
+        shares=True,
         grace=grace,
         tier=2,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from worker import fork_server
 from worker.app import open_app, publisher
 from worker.errors import LedgerUnavailable
 from worker.settings import Settings
@@ -45,6 +46,7 @@ def _set_environment(settings: Settings) -> None:
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+    fork_server.read_settings_again()
 
 
 async def _until_stopped(settings: Settings) -> bool:

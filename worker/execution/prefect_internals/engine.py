@@ -18,7 +18,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import run_flow
 from prefect.runner._hook_runner import _run_hooks
 
-from worker.execution.prefect_internals import client
+from worker.execution.prefect_internals import client, tls
 
 
 def become_child() -> None:
@@ -28,6 +28,7 @@ def become_child() -> None:
     flow_engine.observe_flow_run_suspension = _observe_nothing  # type: ignore[attr-defined]
     flow_engine._send_heartbeats = _send_heartbeats  # noqa: SLF001 - what this module is for
     client.use()
+    tls.share()
     results._read_server_default_result_storage_block_id = _default_storage.told  # noqa: SLF001 - what this module is for
 
 
