@@ -25,12 +25,15 @@ OWNER = "headgate"  # of the databases; no superuser, so that no statement of ou
 DATABASES = ("headgate", "prefect")
 FAST_SHUTDOWN = 30.0  # seconds
 
-# Modest, for a laptop. fsync and full_page_writes stay on, as they are by default: a power cut must lose nothing.
+# Modest, for a laptop: what is read again comes from the operating system's memory. fsync and full_page_writes stay on,
+# as they are by default: a power cut must lose nothing.
 OPTIONS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
     "max_connections": "100",
-    "shared_buffers": "64MB",
+    "shared_buffers": "16MB",
+    "wal_buffers": "4MB",  # by itself a thirty-second part of the above, too little for big files
+    "io_method": "sync",  # else three processes that read ahead, for nothing here
     "log_checkpoints": "off",
     "log_line_prefix": "%m [%p] ",
 }
