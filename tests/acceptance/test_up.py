@@ -77,6 +77,8 @@ def test_the_demo_persists_the_samples_and_ends_with_0(up: Up) -> None:
     process = up.start("--demo", "--exit-when-idle")
     output = up.output()
     assert process.returncode == 0, output
+    assert output.startswith("Starting"), "a library complained"
+    assert "Warning" not in output
     assert "Table flights: 2,693 rows in PostgreSQL" in output
     # 718 of the files, and 72 of the messages, published while it ran.
     assert "Table weather: 790 rows in PostgreSQL" in output

@@ -1,6 +1,5 @@
 """The commands that run something: up, listen, work, apply, sweep, send."""
 
-import asyncio
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -39,11 +38,8 @@ def up(
 
     """
     from worker.processes.show import show
-    from worker.processes.up import sharing
 
-    settings = common.settings(discover=False)
-    with sharing(settings):
-        return asyncio.run(show(settings, demo=demo, kafka=kafka, exit_when_idle=exit_when_idle))
+    return show(common.settings(discover=False), demo=demo, kafka=kafka, exit_when_idle=exit_when_idle)
 
 
 def listen(*, common: Common = Common()) -> None:

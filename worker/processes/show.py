@@ -14,14 +14,14 @@ from rich.table import Table
 from worker.errors import LedgerUnavailable
 from worker.ledger import Database
 from worker.ledger.summary import Summary, database_time, ring_counts, summaries
-from worker.processes.up import up
+from worker.processes.up import sharing, up
 from worker.settings import Settings
 
 REFRESH = 0.25  # seconds
 SELDOM = {"messages", "rejected", "duplicate"}  # columns that are shown once there is something in them
 
 
-async def show(settings: Settings, *, demo: bool, kafka: bool, exit_when_idle: bool) -> int:
+def show(settings: Settings, *, demo: bool, kafka: bool, exit_when_idle: bool) -> int:
     """Bring everything up, and show what happens until Ctrl-C, or until all that arrived is done.
 
     Args:
@@ -38,10 +38,15 @@ async def show(settings: Settings, *, demo: bool, kafka: bool, exit_when_idle: b
 
     """
     console = Console()
+    console.print("Starting PostgreSQL, the Prefect server, the listener and the worker ...")
+    with sharing(settings):
+        return asyncio.run(_show(settings, console, demo=demo, kafka=kafka, exit_when_idle=exit_when_idle))
+
+
+async def _show(settings: Settings, console: Console, *, demo: bool, kafka: bool, exit_when_idle: bool) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    console.print("Starting PostgreSQL, the Prefect server, the listener and the worker ...")
     async with up(settings, kafka=kafka or demo) as running:
         with Database(running.settings.require_database()) as database:
             console.print(f"Prefect UI:     {running.ui_url}")

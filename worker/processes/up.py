@@ -50,7 +50,9 @@ def sharing(settings: Settings) -> Iterator[None]:
     Where that cannot be, each of them is a program of its own, which takes 100 MB more and starts later.
     """
     # Prefect's client keeps files of its own: they are ours to keep apart, unless the user says where.
-    os.environ.setdefault("PREFECT_HOME", str(settings.home / "prefect-client"))
+    own = settings.home / "prefect-client"
+    own.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("PREFECT_HOME", str(own))
     if hasattr(os, "pidfd_open") and version("prefect") == VERSION:
         fork_server.start(SHARED)
     try:
