@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+import warm
 from broker import Broker
 from harness import Services, Stand, open_folder
+from message_road import MessageRoad
 
 from worker.ledger import Arrivals, Claims, Database, DeadLetters, Rings
 
@@ -77,3 +79,17 @@ def prefect_stand(stand: Stand) -> Stand:
     """The same, with a Prefect server."""
     stand.services.prefect()
     return stand
+
+
+@pytest.fixture(scope="session")
+def warmed(services: Services) -> None:
+    """The server that processes are forked from."""
+    warm.warm_up(services.prefect().api_url, services.home / "prefect-client")
+
+
+@pytest.fixture
+def messages(prefect_stand: Stand, kafka: Broker, warmed: None) -> Iterator[MessageRoad]:  # noqa: ARG001 - it has to be there
+    """The road of messages to tables, and what was published on it."""
+    made = MessageRoad(prefect_stand, kafka)
+    yield made
+    made.close()

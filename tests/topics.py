@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 
 from broker import Broker
-from confluent_kafka import Producer, TopicCollection
+from confluent_kafka import KafkaError, Message, Producer, TopicCollection
 
 from worker.model import RangePosition
 
@@ -20,9 +20,15 @@ def publish(  # noqa: PLR0913 - a keyword each of what a message may have
     keys: Sequence[bytes | None] | None = None,
     headers: Sequence[Sequence[Header]] | None = None,
     **config: str | int,
-) -> None:
-    """Publish messages in their order; settings of the producer as `compression_type="gzip"`."""
+) -> list[int]:
+    """Publish messages in their order; settings of the producer as `compression_type="gzip"`. Gives their offsets."""
     settings = {name.replace("_", "."): value for name, value in config.items()}
+    offsets: list[int] = []
+
+    def acknowledged(error: KafkaError | None, message: Message) -> None:
+        assert error is None, error
+        offsets.append(message.offset() or 0)
+
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 20, "acks": "all", **settings})
     for place, value in enumerate(values):
         producer.produce(
@@ -31,9 +37,11 @@ def publish(  # noqa: PLR0913 - a keyword each of what a message may have
             keys[place] if keys else None,
             partition,
             headers=list(headers[place]) if headers else None,
+            on_delivery=acknowledged,
         )
         producer.poll(0)
     assert producer.flush(30) == 0
+    return offsets
 
 
 def topic_id(kafka: Broker, topic: str) -> str:

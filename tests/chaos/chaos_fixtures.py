@@ -3,15 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-import warm
 from harness import Services
 from road import Road, open_road
-
-
-@pytest.fixture(scope="session")
-def warmed(services: Services) -> None:
-    """The server that processes are forked from."""
-    warm.warm_up(services.prefect().api_url, services.home / "prefect-client")
 
 
 @pytest.fixture

@@ -1,90 +1,93 @@
-"""Listeners of topics are killed, stopped and added while messages flow: each offset is in exactly one range."""
+"""Listeners and runs are killed, stopped and added while messages flow: each message is one row all the same.
+
+What the broker acknowledged is held against the table row by row.
+"""
 
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
-from broker import Broker
-from confluent_kafka import Producer
-from harness import Stand, wait_until
+from confluent_kafka import KafkaError, Message, Producer
+from harness import wait_until
 from kafka_stand import check_each_once, group_offset
+from message_road import READERS, MessageRoad, Place
+from topics import topic_id
 
 from worker.ledger import Database
 
 SESSION = 2  # seconds
 PARTITIONS = 4
-
-PIPELINES = """
-import dataframely as dy
-from worker.pipeline import Pipeline, Table, Topic
-
-
-class Row(dy.Schema):
-    id = dy.Int64(primary_key=True)
-
-
-PIPELINES = [
-    Pipeline(
-        name="weather",
-        sources=[Topic("{topic}", max_messages=400, max_age=0.2)],
-        schema=Row,
-        sink=Table("weather", mode="upsert"),
-        max_waiting=100_000,
-    )
-]
-"""
+NAME = "weather"
+LEASE = "HEADGATE_LEDGER_LEASE_SECONDS"
 
 
 class Flow:
-    """A topic that messages flow into, and the listeners that plan it."""
+    """A topic that messages flow into, the listeners that plan it, and the runs that bring it to the table."""
 
-    def __init__(self, stand: Stand, kafka: Broker) -> None:
-        self.stand = stand
-        self.kafka = kafka
-        self.topic = kafka.topic(partitions=PARTITIONS)
-        self.published = 0
-        stand.declare(PIPELINES.format(topic=self.topic))
-        stand.environment |= {
-            "HEADGATE_KAFKA_BOOTSTRAP": kafka.bootstrap,
-            "HEADGATE_KAFKA_GROUP": self.topic,
-            "HEADGATE_KAFKA_SESSION_SECONDS": str(SESSION),
-            "PREFECT_API_URL": "http://127.0.0.1:9/api",  # nobody is there: only planning is tested here
-        }
-        with Database(stand.database_url) as database:
-            database.migrate()
+    def __init__(self, messages: MessageRoad) -> None:
+        self.road = messages
+        self.topic = messages.kafka.topic(partitions=PARTITIONS)
+        self.topic_id = topic_id(messages.kafka, self.topic)
+        messages.declare(self.topic, pipelines=[NAME], max_messages=400, max_age=0.2)
 
     def listen(self, **env: str) -> int:
         """Start a listener; its process id."""
-        return self.stand.start("listen", env=env).pid
+        return self.road.listen(**env).pid or 0
 
-    def publish(self, count: int, *, a_second: int = 1_000_000) -> None:
-        """Publish messages over all partitions, acknowledged by the broker."""
-        producer = Producer({"bootstrap.servers": self.kafka.bootstrap, "acks": "all", "linger.ms": 5})
+    def publish(self, count: int, *, a_second: int) -> None:
+        """Publish messages over all partitions, so many a second; what the broker acknowledges is kept in mind."""
+        producer = Producer({"bootstrap.servers": self.road.kafka.bootstrap, "acks": "all", "linger.ms": 5})
+
+        def acknowledged(error: KafkaError | None, message: Message) -> None:
+            assert error is None, error
+            place = Place(self.topic_id, message.partition() or 0, message.offset() or 0)
+            self.road.published[place] = message.value() or b""
+
         begun = time.monotonic()
         for number in range(count):
-            producer.produce(self.topic, b'{"id": %d}' % number, partition=number % PARTITIONS)
+            value = b'{"item":%d}' % number
+            producer.produce(self.topic, value, partition=number % PARTITIONS, on_delivery=acknowledged)
             ahead = number / a_second - (time.monotonic() - begun)
             producer.poll(max(0.0, ahead))
         assert producer.flush(60) == 0
-        self.published += count
 
     @contextmanager
     def publishing(self, count: int, *, a_second: int) -> Iterator[None]:
         """Publish while something else happens."""
-        thread = threading.Thread(target=self.publish, args=(count,), kwargs={"a_second": a_second})
-        thread.start()
-        try:
+        with ThreadPoolExecutor(1) as pool:
+            publishing = pool.submit(self.publish, count, a_second=a_second)
             yield
-        finally:
-            thread.join()
+            publishing.result()
+        assert len(self.road.published) == count
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Keep two runs at work, one by each reader, while something else happens."""
+        over = threading.Event()
+
+        def work(reader: str) -> None:
+            while not over.is_set():
+                process = self.road.run(NAME, reader)
+                process.join(120)
+                assert process.exitcode == 0
+
+        with ThreadPoolExecutor(len(READERS)) as pool:
+            working = [pool.submit(work, reader) for reader in READERS]
+            try:
+                yield
+            finally:
+                over.set()
+            for each in working:
+                each.result()
 
     def owners(self) -> dict[int, int]:
         """Of each partition, the process that looked at it last."""
-        rows = self.stand.sql("select partition, owner from headgate.cursor where owner is not null")
+        rows = self.road.stand.sql("select partition, owner from headgate.cursor where owner is not null")
         return {row["partition"]: int(row["owner"].rpartition(":")[2]) for row in rows}
 
     def await_owners(self, *pids: int, within: float = 40) -> None:
@@ -93,45 +96,60 @@ class Flow:
 
     def covered(self) -> int:
         """How many offsets are in ranges."""
-        (row,) = self.stand.sql("select coalesce(sum(end_offset - first_offset), 0) as count from headgate.arrival")
+        (row,) = self.road.stand.sql(
+            "select coalesce(sum(end_offset - first_offset), 0) as count from headgate.arrival"
+        )
         return int(row["count"])
 
     def check(self) -> None:
-        """Each offset that was published is in exactly one range, and the group is told no more than that."""
-        wait_until(lambda: self.covered() >= self.published, within=60)
-        assert self.covered() == self.published
-        with Database(self.stand.database_url) as database:
+        """Each message is one row, each offset in exactly one range, and the group is told no more than that."""
+        self.road.finish()
+        self.road.check()
+        assert self.covered() == len(self.road.published)
+        with Database(self.road.stand.database_url) as database:
             check_each_once(database)
-        for row in self.stand.sql("select partition, next_offset from headgate.cursor"):
-            assert group_offset(self.kafka, self.topic, self.topic, partition=row["partition"]) <= row["next_offset"]
-
-    def ended(self, pid: int) -> int:
-        """Wait for a listener's end; how it ended."""
-        return next(process for process in self.stand.processes if process.pid == pid).wait(60)
+        group = self.road.stand.environment["HEADGATE_KAFKA_GROUP"]
+        for row in self.road.stand.sql("select partition, next_offset from headgate.cursor"):
+            told = group_offset(self.road.kafka, group, self.topic, partition=row["partition"])
+            assert told <= row["next_offset"]
 
 
 @pytest.fixture
-def flow(stand: Stand, kafka: Broker) -> Flow:
+def flow(messages: MessageRoad) -> Flow:
     """A topic of its own."""
-    return Flow(stand, kafka)
+    return Flow(messages)
 
 
 @pytest.mark.parametrize(
-    "point", ["range.before-commit", "range.after-commit", "range.before-acknowledge", "range.after-acknowledge"]
+    ("listener_dies", "run_dies", "reader"),
+    [
+        ("range.before-commit", "range.mid-read", "kafka-python"),
+        ("range.after-commit", "persist.in-transaction", "confluent-kafka"),
+        ("range.before-acknowledge", "persist.after-commit", "kafka-python"),
+        ("range.after-acknowledge", "range.mid-read", "confluent-kafka"),
+    ],
 )
-def test_a_listener_that_is_killed_anywhere_neither_loses_nor_repeats_a_message(flow: Flow, point: str) -> None:
-    with flow.publishing(3000, a_second=500):
-        assert flow.ended(flow.listen(HEADGATE_CRASHPOINT=point)) == -signal.SIGKILL
-        assert (flow.covered() > 0) == (point != "range.before-commit")
+def test_a_listener_and_a_run_that_are_killed_anywhere_neither_lose_nor_repeat_a_message(
+    flow: Flow, listener_dies: str, run_dies: str, reader: str
+) -> None:
+    with flow.publishing(3000, a_second=1000):
+        listener = flow.road.listen(HEADGATE_CRASHPOINT=listener_dies)
+        listener.join(60)
+        assert listener.exitcode == -signal.SIGKILL
+        assert (flow.covered() > 0) == (listener_dies != "range.before-commit")
         flow.listen()
+        wait_until(lambda: flow.covered() > 0)
+        run = flow.road.run(NAME, reader, HEADGATE_CRASHPOINT=run_dies, **{LEASE: "2"})
+        run.join(60)
+        assert run.exitcode == -signal.SIGKILL
     flow.check()
 
 
 def test_listeners_come_and_go_while_messages_flow(flow: Flow) -> None:
-    """One, three, one: partitions change hands, and no offset is cut twice or left out."""
+    """One, three, one: partitions change hands, and no message is taken in twice or left out."""
     first = flow.listen()
     flow.await_owners(first)
-    with flow.publishing(50_000, a_second=4000):
+    with flow.running(), flow.publishing(50_000, a_second=4000):
         others = [flow.listen(), flow.listen()]
         flow.await_owners(first, *others)
         os.kill(others[0], signal.SIGTERM)
@@ -144,7 +162,7 @@ def test_listeners_come_and_go_while_messages_flow(flow: Flow) -> None:
 def test_a_listener_that_was_stopped_for_a_while_finds_its_partitions_taken_over(flow: Flow) -> None:
     sleeper, other = flow.listen(), flow.listen()
     flow.await_owners(sleeper, other)
-    with flow.publishing(10_000, a_second=1000):
+    with flow.running(), flow.publishing(10_000, a_second=1000):
         os.kill(sleeper, signal.SIGSTOP)
         flow.await_owners(other, within=SESSION + 8)
         os.kill(sleeper, signal.SIGCONT)
