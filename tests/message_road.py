@@ -7,7 +7,6 @@ the broker has acknowledged, and sees tables, dead letters and ledger in plain S
 import json
 from collections.abc import Iterable, Sequence
 from multiprocessing.context import ForkServerProcess
-from typing import NamedTuple
 from uuid import uuid4
 
 import topics
@@ -15,6 +14,7 @@ import warm
 from broker import Broker
 from confluent_kafka import Consumer, TopicPartition
 from harness import Stand, wait_until
+from message_manifest import Letter, Place, unread
 
 from worker.ledger import Database
 
@@ -47,22 +47,6 @@ PIPELINES = tuple(
     for name in NAMES
 )
 """
-
-
-class Place(NamedTuple):
-    """Where a message stands; a topic that is made again has another id."""
-
-    topic_id: str
-    partition: int
-    offset: int
-
-
-class Letter(NamedTuple):
-    """A dead letter: of one message, or of some that nobody can read."""
-
-    reason: str
-    place: Place
-    original: bytes
 
 
 class MessageRoad:
@@ -114,7 +98,14 @@ class MessageRoad:
     ) -> list[Place]:
         """Publish messages in their order, in as few batches as there can be; where they stand."""
         offsets = topics.publish(
-            self.kafka, topic, values, partition=partition, keys=keys, compression_type=codec, linger_ms=200
+            self.kafka,
+            topic,
+            values,
+            partition=partition,
+            keys=keys,
+            compression_type=codec,
+            linger_ms=200,
+            message_max_bytes=100 * 1024**2,
         )
         topic_id = topics.topic_id(self.kafka, topic)
         places = [Place(topic_id, partition, offset) for offset in offsets]
@@ -178,7 +169,7 @@ class MessageRoad:
             lost: places of messages that could not be taken in.
 
         """
-        gone = {*lost, *(place for letter in letters for place in _covered(letter))}
+        gone = {*lost, *(place for letter in letters for place in letter.covers())}
         rows = [(*place, json.loads(self.published[place])["item"]) for place in sorted({*self.published} - gone)]
         for name in self.pipelines:
             found = self.stand.sql(
@@ -212,20 +203,3 @@ class MessageRoad:
         for process in self._processes:
             process.kill()
             process.join(10)
-
-
-def unread(place: Place, end: int) -> bytes:
-    """What the dead letter of messages that cannot be read keeps: where they stand."""
-    return json.dumps({"first": place.offset, "end": end}).encode()
-
-
-def items(count: int, first: int = 0) -> list[bytes]:
-    """Make numbered messages."""
-    return [b'{"item":%d}' % number for number in range(first, first + count)]
-
-
-def _covered(letter: Letter) -> list[Place]:
-    if letter.reason not in {"corrupt", "lost"}:
-        return [letter.place]
-    end = json.loads(letter.original)["end"]
-    return [letter.place._replace(offset=offset) for offset in range(letter.place.offset, end)]

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 
 from broker import Broker
-from confluent_kafka import KafkaError, Message, Producer, TopicCollection
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicCollection, TopicPartition
 
 from worker.model import RangePosition
 
@@ -55,3 +55,19 @@ def topic_id(kafka: Broker, topic: str) -> str:
 def position(kafka: Broker, topic: str, first: int, end: int, *, partition: int = 0) -> RangePosition:
     """A range as the listener would plan it."""
     return RangePosition("cluster", topic, topic_id(kafka, topic), partition, first, end, 100 * (end - first))
+
+
+def offsets_there(kafka: Broker, topic: str, end: int) -> list[int]:
+    """At which offsets before `end` there are messages of a topic's first partition, by a client of its own."""
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "offsets", "enable.partition.eof": True})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    found: list[int] = []
+    try:
+        while not found or found[-1] < end - 1:
+            message = consumer.poll(10)
+            if message is None or message.error() is not None:
+                break
+            found.append(message.offset() or 0)
+        return found
+    finally:
+        consumer.close()

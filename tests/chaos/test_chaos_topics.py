@@ -15,7 +15,8 @@ import pytest
 from confluent_kafka import KafkaError, Message, Producer
 from harness import wait_until
 from kafka_stand import check_each_once, group_offset
-from message_road import READERS, MessageRoad, Place
+from message_manifest import Place
+from message_road import READERS, MessageRoad
 from topics import topic_id
 
 from worker.ledger import Database

@@ -1,0 +1,39 @@
+"""What tests of topics write down: where messages stand, and which dead letters there should be."""
+
+import json
+from typing import NamedTuple
+
+WITHOUT_BYTES = ("corrupt", "lost", "too-large")  # their dead letters say where the messages stand
+
+
+class Place(NamedTuple):
+    """Where a message stands; a topic that is made again has another id."""
+
+    topic_id: str
+    partition: int
+    offset: int
+
+
+class Letter(NamedTuple):
+    """A dead letter: of one message, or of some that nobody can read."""
+
+    reason: str
+    place: Place
+    original: bytes
+
+    def covers(self) -> list[Place]:
+        """The places of all messages that it stands for."""
+        end = self.place.offset + 1
+        if self.reason in WITHOUT_BYTES:
+            end = json.loads(self.original)["end"]
+        return [self.place._replace(offset=offset) for offset in range(self.place.offset, end)]
+
+
+def unread(place: Place, end: int) -> bytes:
+    """What the dead letter of messages that cannot be read keeps: where they stand."""
+    return json.dumps({"first": place.offset, "end": end}).encode()
+
+
+def items(count: int, first: int = 0) -> list[bytes]:
+    """Make numbered messages."""
+    return [b'{"item":%d}' % number for number in range(first, first + count)]
