@@ -38,7 +38,7 @@ class Item(dy.Schema):
 PIPELINES = tuple(
     Pipeline(
         name=name,
-        sources=tuple(Topic(topic, columns=Columns(partition="part", offset="place"), **LIMITS) for topic in TOPICS),
+        sources=tuple(Topic(topic, columns=Columns(partition="part", offset="place"), **SETTINGS) for topic in TOPICS),
         schema=Item,
         sink=Table(name.replace("-", "_")),
         retry=Retry(attempts=10, first_delay=timedelta(seconds=0.2)),
@@ -60,10 +60,10 @@ class MessageRoad:
         self.published: dict[Place, bytes] = {}
         self._processes: list[ForkServerProcess] = []
 
-    def declare(self, *names: str, pipelines: Sequence[str] = READERS, **limits: float) -> None:
-        """Declare pipelines of these topics; limits of a range as `max_messages=400`."""
+    def declare(self, *names: str, pipelines: Sequence[str] = READERS, **settings: float | str) -> None:
+        """Declare pipelines of these topics; settings of each as `max_messages=400`."""
         self.topics, self.pipelines = names, tuple(pipelines)
-        given = f"TOPICS, NAMES, LIMITS = {names!r}, {self.pipelines!r}, {limits!r}"
+        given = f"TOPICS, NAMES, SETTINGS = {names!r}, {self.pipelines!r}, {settings!r}"
         self.stand.declare(f"{given}\n{PIPELINES}")
         self.stand.environment |= {
             "HEADGATE_KAFKA_BOOTSTRAP": self.kafka.bootstrap,
@@ -86,6 +86,12 @@ class MessageRoad:
     def run(self, pipeline: str, reader: str | None = None, **env: str) -> ForkServerProcess:
         """Start a run; it reads by the reader that its pipeline is named after, unless another one is given."""
         return self.start("ingest", pipeline, HEADGATE_KAFKA_READER=reader or pipeline, **env)
+
+    def command(self, *command: str) -> None:
+        """Run a command of ours to its end."""
+        process = self.start(*command)
+        process.join(60)
+        assert process.exitcode == 0, self.log_of(command[0])
 
     def publish(
         self,
@@ -146,9 +152,13 @@ class MessageRoad:
         )
         return [row["pipeline"] for row in rows]
 
-    def finish(self, *, within: float = 150) -> None:
+    def finish(self) -> None:
         """Have everything cut, and run until each range has come to its end."""
         self.await_cut()
+        self.work_off()
+
+    def work_off(self, *, within: float = 150) -> None:
+        """Run until each range that there is has come to its end."""
 
         def ended() -> bool:
             for process in [self.run(name, self.reader_of(name)) for name in self.due()]:
