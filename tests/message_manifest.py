@@ -1,6 +1,8 @@
 """What tests of topics write down: where messages stand, and which dead letters there should be."""
 
 import json
+from collections import Counter
+from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
 WITHOUT_BYTES = ("corrupt", "lost", "too-large")  # their dead letters say where the messages stand
@@ -37,3 +39,10 @@ def unread(place: Place, end: int) -> bytes:
 def items(count: int, first: int = 0) -> list[bytes]:
     """Make numbered messages."""
     return [b'{"item":%d}' % number for number in range(first, first + count)]
+
+
+def difference(found: Iterable[Hashable], expected: Iterable[Hashable]) -> str:
+    """Say what is there and should not be, and what is not there: of thousands, how many and the first."""
+    there, due = Counter(found), Counter(expected)
+    over, missing = list((there - due).elements()), list((due - there).elements())
+    return f"{len(over)} too many, as {over[:3]}; {len(missing)} missing, as {missing[:3]}"

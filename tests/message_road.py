@@ -14,7 +14,7 @@ import warm
 from broker import Broker
 from confluent_kafka import Consumer, TopicPartition
 from harness import Stand, wait_until
-from message_manifest import Letter, Place, unread
+from message_manifest import Letter, Place, difference, unread
 
 from worker.ledger import Database
 
@@ -102,7 +102,7 @@ class MessageRoad:
         keys: Sequence[bytes] | None = None,
         codec: str = "none",
     ) -> list[Place]:
-        """Publish messages in their order, in as few batches as there can be; where they stand."""
+        """Publish messages in their order, each once, in as few batches as there can be; where they stand."""
         offsets = topics.publish(
             self.kafka,
             topic,
@@ -112,6 +112,7 @@ class MessageRoad:
             compression_type=codec,
             linger_ms=200,
             message_max_bytes=100 * 1024**2,
+            enable_idempotence=True,
         )
         topic_id = topics.topic_id(self.kafka, topic)
         places = [Place(topic_id, partition, offset) for offset in offsets]
@@ -186,8 +187,9 @@ class MessageRoad:
                 "select topic_id as id, part, place, item from {} join headgate.arrival on arrival_id = "
                 "_arrival_id order by 1, 2, 3".format(name.replace("-", "_"))
             )
-            assert [tuple(row.values()) for row in found] == rows, name
-            assert self.letters(name) == sorted(letters), name
+            taken = [tuple(row.values()) for row in found]
+            assert taken == rows, f"{name}: {difference(taken, rows)}"
+            assert self.letters(name) == sorted(letters), f"{name}: {difference(self.letters(name), letters)}"
 
     def letters(self, pipeline: str) -> list[Letter]:
         """The dead letters of a pipeline, by reason and place."""

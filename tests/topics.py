@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from functools import partial
 
 from broker import Broker
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicCollection, TopicPartition
@@ -23,11 +24,11 @@ def publish(  # noqa: PLR0913 - a keyword each of what a message may have
 ) -> list[int]:
     """Publish messages in their order; settings of the producer as `compression_type="gzip"`. Gives their offsets."""
     settings = {name.replace("_", "."): value for name, value in config.items()}
-    offsets: list[int] = []
+    offsets = [-1] * len(values)
 
-    def acknowledged(error: KafkaError | None, message: Message) -> None:
+    def acknowledged(place: int, error: KafkaError | None, message: Message) -> None:
         assert error is None, error
-        offsets.append(message.offset() or 0)
+        offsets[place] = message.offset() or 0
 
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 20, "acks": "all", **settings})
     for place, value in enumerate(values):
@@ -37,7 +38,7 @@ def publish(  # noqa: PLR0913 - a keyword each of what a message may have
             keys[place] if keys else None,
             partition,
             headers=list(headers[place]) if headers else None,
-            on_delivery=acknowledged,
+            on_delivery=partial(acknowledged, place),
         )
         producer.poll(0)
     assert producer.flush(30) == 0

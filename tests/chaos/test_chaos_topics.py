@@ -42,7 +42,8 @@ class Flow:
 
     def publish(self, count: int, *, a_second: int) -> None:
         """Publish messages over all partitions, so many a second; what the broker acknowledges is kept in mind."""
-        producer = Producer({"bootstrap.servers": self.road.kafka.bootstrap, "acks": "all", "linger.ms": 5})
+        settings = {"bootstrap.servers": self.road.kafka.bootstrap, "enable.idempotence": True, "linger.ms": 5}
+        producer = Producer(settings)
 
         def acknowledged(error: KafkaError | None, message: Message) -> None:
             assert error is None, error
