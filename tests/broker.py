@@ -1,12 +1,12 @@
-"""A real Kafka broker for tests: one listener for everybody, one that asks for TLS and a password."""
+"""A real Kafka broker for tests: a listener for everybody, and one for each way to ask who comes."""
 
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from uuid import uuid4
 
+from certificates import STORE_PASSWORD, ClientCertificate, make_certificate, trust_certificate
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -15,8 +15,8 @@ from worker.embedded.kafka import EmbeddedKafka
 from worker.embedded.supervisor import Supervisor
 
 USER, PASSWORD = "alice", "in wonderland"
-STORE_PASSWORD = "changeit"  # noqa: S105 - of a key that is made for one session
 JAAS = "org.apache.kafka.common.security"
+SECURED = "listener.name.secured"
 
 # What the broker else does every few seconds or minutes, and a session that is as short as a test asks for.
 QUICK = {
@@ -41,8 +41,11 @@ class Broker:
 
     Attributes:
         secured: where the listener is that asks for TLS and SASL (PLAIN, SCRAM or OAUTHBEARER): host:port.
-        ca_file: whom to trust there; PEM.
-        user, password: who is let in there, by PLAIN and SCRAM.
+        login: where the one is that asks for SASL (PLAIN) without TLS.
+        mutual: where the one is that asks for TLS and a certificate of the client.
+        ca_file: whom to trust at `secured` and `mutual`; PEM.
+        user, password: who is let in at `secured` and `login`, by PLAIN and SCRAM.
+        certificate: who is let in at `mutual`.
 
     """
 
@@ -53,8 +56,11 @@ class Broker:
         self._run = run
         self._supervisor = Supervisor()
         self.secured = f"{LOOPBACK}:{remembered_port(home / 'kafka-secured.port')}"
+        self.login = f"{LOOPBACK}:{remembered_port(home / 'kafka-login.port')}"
+        self.mutual = f"{LOOPBACK}:{remembered_port(home / 'kafka-mutual.port')}"
         self.ca_file = home / "broker.pem"
-        self._embedded = EmbeddedKafka(home=home, more={**QUICK, **self._security(home / "broker.p12")})
+        self.certificate = ClientCertificate(home / "client.pem", home / "client.key")
+        self._embedded = EmbeddedKafka(home=home, more={**QUICK, **self._doors(home)})
         self._embedded.choose_ports()
         self._embedded.prepare()
         self.start()
@@ -111,28 +117,31 @@ class Broker:
         self._run(self._supervisor.__aenter__())
         self._run(self._supervisor.start(self._embedded.child()))
 
-    def _security(self, store: Path) -> dict[str, str]:
-        """Make a key, and give the properties of the listener SECURED."""
+    def _doors(self, home: Path) -> dict[str, str]:
+        """Give the properties of the listeners SECURED, LOGIN and MUTUAL."""
+        store, trust = home / "broker.p12", home / "clients.p12"
         if not store.exists():
-            key = ("-keystore", str(store), "-storepass", STORE_PASSWORD, "-alias", "broker")
-            _keytool("-genkeypair", "-keyalg", "EC", "-dname", "CN=localhost", "-ext", f"san=ip:{LOOPBACK}", *key)
-            _keytool("-exportcert", "-rfc", "-file", str(self.ca_file), *key)
-        login = "listener.name.secured"
+            make_certificate(store, self.ca_file)
+            self.certificate.make(home / "client.p12")
+            trust_certificate(trust, self.certificate.file)
+        known = f'{JAAS}.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
         claim = 'unsecuredLoginStringClaim_sub="broker"'
+        doors = f"SECURED://{self.secured},LOGIN://{self.login},MUTUAL://{self.mutual}"
         return {
-            "listeners": f"SECURED://{self.secured}",
-            "advertised.listeners": f"SECURED://{self.secured}",
-            "listener.security.protocol.map": "SECURED:SASL_SSL",
+            "listeners": doors,
+            "advertised.listeners": doors,
+            "listener.security.protocol.map": "SECURED:SASL_SSL,LOGIN:SASL_PLAINTEXT,MUTUAL:SSL",
             "ssl.keystore.location": str(store),
             "ssl.keystore.password": STORE_PASSWORD,
+            "listener.name.mutual.ssl.client.auth": "required",
+            "listener.name.mutual.ssl.truststore.location": str(trust),
+            "listener.name.mutual.ssl.truststore.password": STORE_PASSWORD,
             "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER",
-            f"{login}.plain.sasl.jaas.config": f'{JAAS}.plain.PlainLoginModule required user_{USER}="{PASSWORD}";',
-            f"{login}.scram-sha-256.sasl.jaas.config": f"{JAAS}.scram.ScramLoginModule required;",
-            f"{login}.scram-sha-512.sasl.jaas.config": f"{JAAS}.scram.ScramLoginModule required;",
+            "listener.name.login.sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.login.plain.sasl.jaas.config": known,
+            f"{SECURED}.plain.sasl.jaas.config": known,
+            f"{SECURED}.scram-sha-256.sasl.jaas.config": f"{JAAS}.scram.ScramLoginModule required;",
+            f"{SECURED}.scram-sha-512.sasl.jaas.config": f"{JAAS}.scram.ScramLoginModule required;",
             # Without more, it takes tokens that nobody signed.
-            f"{login}.oauthbearer.sasl.jaas.config": f"{JAAS}.oauthbearer.OAuthBearerLoginModule required {claim};",
+            f"{SECURED}.oauthbearer.sasl.jaas.config": f"{JAAS}.oauthbearer.OAuthBearerLoginModule required {claim};",
         }
-
-
-def _keytool(*arguments: str) -> None:
-    subprocess.run(["keytool", *arguments], check=True, capture_output=True)

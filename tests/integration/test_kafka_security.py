@@ -8,16 +8,20 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from broker import Broker
+from certificates import STORE_PASSWORD, ClientCertificate
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin._scram import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 from kafka import KafkaProducer, TopicPartition
+from topics import position, publish
 
 from worker.errors import HeadgateError, KafkaUnavailable
 from worker.kafka.clients import open_admin, open_consumer
 from worker.kafka.connection import client_options, librdkafka_options
+from worker.kafka.ranges import open_reader
 from worker.settings import KafkaSettings
 
 CLIENT_SECRET = "of the client"  # noqa: S105 - of a client that is made up here
@@ -132,6 +136,42 @@ def test_a_wrong_secret_of_the_client_is_told_in_one_line_without_it(secured: Ca
 
 def test_a_broker_that_we_do_not_trust_is_told_by_the_variable(secured: Callable[..., KafkaSettings]) -> None:
     assert "correct HEADGATE_KAFKA_CA_FILE" in refused(secured("PLAIN", ca_file=None))
+
+
+def mutual(kafka: Broker, **given: object) -> KafkaSettings:
+    """Settings for the listener that asks for a certificate of the client."""
+    ours = {
+        "certificate_file": kafka.certificate.file,
+        "key_file": kafka.certificate.key,
+        "key_password": STORE_PASSWORD,
+    }
+    first = {"bootstrap": kafka.mutual, "security": "SSL", "ca_file": kafka.ca_file}
+    return KafkaSettings.model_validate({**first, **ours, **given})
+
+
+def test_a_certificate_opens_the_way_for_both_clients(kafka: Broker) -> None:
+    both_ways(mutual(kafka), kafka.topic())
+
+
+def test_a_certificate_that_is_missing_or_unknown_is_told_by_the_variable(kafka: Broker, tmp_path: Path) -> None:
+    unknown = ClientCertificate(tmp_path / "other.pem", tmp_path / "other.key")
+    unknown.make(tmp_path / "other.p12")
+    none = dict.fromkeys(("certificate_file", "key_file", "key_password"))
+    for wrong in (none, {"certificate_file": unknown.file, "key_file": unknown.key}):
+        said = refused(mutual(kafka, **wrong))
+        assert said.startswith(f"Kafka at {kafka.mutual} asks for a certificate of ours that it trusts (")
+        assert said.endswith("correct HEADGATE_KAFKA_CERTIFICATE_FILE and HEADGATE_KAFKA_KEY_FILE.")
+
+
+def test_a_run_that_reads_by_librdkafka_is_told_what_the_broker_said(kafka: Broker) -> None:
+    """At once: no waiting helps."""
+    topic = kafka.topic()
+    publish(kafka, topic, [b"there"])
+    none = dict.fromkeys(("certificate_file", "key_file", "key_password"))
+    reader = open_reader(mutual(kafka, **none, reader="confluent-kafka"))
+    with pytest.raises(KafkaUnavailable, match="alert bad certificate"):
+        list(reader.read(position(kafka, topic, 0, 1), after=0))
+    reader.close()
 
 
 def test_tls_where_there_is_none_and_none_where_it_is_asked_for_are_told_by_the_variable(

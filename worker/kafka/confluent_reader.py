@@ -1,8 +1,10 @@
 """Reading by confluent-kafka: librdkafka, some times as fast; it comes with the extra `fast-kafka`."""
 
+import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 from uuid import UUID
 
 import confluent_kafka
@@ -13,6 +15,8 @@ from worker.errors import KafkaUnavailable
 from worker.kafka.seeking import BadBatch, Fetched, OffsetGone
 from worker.model import RangePosition
 from worker.records.messages import Header, block
+
+T = TypeVar("T")
 
 AT_ONCE = 10_000  # messages
 WAIT = 0.2  # seconds: so long is waited for as many messages as are asked for, even if some are there
@@ -32,6 +36,8 @@ OPTIONS: dict[str, str | int | bool] = {
 }
 # What a broker that is there answers sooner or later; met without any message, it is told at once.
 AWAY = {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION}  # noqa: SLF001 - librdkafka's own codes
+TURNED_AWAY = {KafkaError._SSL, KafkaError._AUTHENTICATION}  # noqa: SLF001 - as above; no waiting helps
+ALERT = "SSL alert"  # in the text of an error: the broker's own no, as to a client without a certificate
 BAD = {
     KafkaError._BAD_MSG,  # noqa: SLF001 - as above
     KafkaError._BAD_COMPRESSION,  # noqa: SLF001 - as above
@@ -58,6 +64,7 @@ class ConfluentClient:
     def __init__(self, options: Mapping[str, str]) -> None:
         self._options = dict(options)
         self._away: str | None = None
+        self._turned_away: str | None = None
         with _named():
             self._consumer = confluent_kafka.Consumer({**options, **OPTIONS, "error_cb": self._noticed})
         self._admin: AdminClient | None = None
@@ -69,10 +76,12 @@ class ConfluentClient:
         """The id of a topic, None if there is no such topic."""
         with _named():
             if self._admin is None:
-                self._admin = AdminClient({**self._options, "log_level": 0})
+                options: dict[str, Any] = {**self._options, "log_level": 0, "error_cb": self._noticed}
+                self._admin = AdminClient(options)
             asked = confluent_kafka.TopicCollection([topic])
+            answer = self._admin.describe_topics(asked, request_timeout=WITHIN)[topic]
             try:
-                described = self._admin.describe_topics(asked, request_timeout=WITHIN)[topic].result(WITHIN)
+                described = self._answered(self._admin, answer)
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     return None
@@ -149,9 +158,23 @@ class ConfluentClient:
         else:
             raise KafkaUnavailable(f"Kafka does not answer as it should: {error.str()}")
 
+    def _answered(self, admin: AdminClient, answer: "Future[T]") -> T:
+        """Wait for an answer; that we are turned away is told apart from it, and at once."""
+        deadline = time.monotonic() + WITHIN
+        while True:
+            try:
+                return answer.result(WAIT)
+            except TimeoutError:
+                admin.poll(0)
+                if self._turned_away is not None or time.monotonic() > deadline:
+                    said = self._turned_away or f"no answer within {WITHIN:.0f} s"
+                    raise KafkaUnavailable(f"Kafka does not answer as it should: {said}") from None
+
     def _noticed(self, error: KafkaError) -> None:
         if error.code() in AWAY:
             self._away = error.str()
+        if error.code() in TURNED_AWAY or ALERT in error.str():
+            self._turned_away = error.str()
 
 
 @contextmanager

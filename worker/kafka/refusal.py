@@ -1,6 +1,7 @@
 """Why a broker could not be reached: kafka-python tells it to its log alone, and raises that time is up."""
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +18,8 @@ from kafka.errors import (
 from worker.errors import HeadgateError
 from worker.settings import KafkaSettings
 
+# What a broker answers that asks for a certificate: none came, or one that it does not trust.
+ALERT = re.compile(r"ALERT_\w*CERTIFICATE|ALERT_UNKNOWN_CA")
 LOG = "kafka.net.manager"  # it logs each connection that failed, with the error as an argument
 
 
@@ -80,6 +83,11 @@ def _diagnose(settings: KafkaSettings, refusal: BaseException | None, said: str)
         return "Kafka at {} does not let us in", f"HEADGATE_KAFKA_{names}"
     if "CERTIFICATE_VERIFY_FAILED" in said:
         return "Kafka at {} shows a certificate that we do not trust", "HEADGATE_KAFKA_CA_FILE"
+    if ALERT.search(said):
+        return (
+            "Kafka at {} asks for a certificate of ours that it trusts",
+            "HEADGATE_KAFKA_CERTIFICATE_FILE and HEADGATE_KAFKA_KEY_FILE",
+        )
     if "SSL" in said or "socket disconnected" in said or isinstance(refusal, InvalidReceiveError):
         # A broker hangs up on a wrong password too, and what it said before is not always heard.
         perhaps = f", or HEADGATE_KAFKA_{names}" if settings.sasl_mechanism else ""
