@@ -41,6 +41,11 @@ def items(count: int, first: int = 0) -> list[bytes]:
     return [b'{"item":%d}' % number for number in range(first, first + count)]
 
 
+def rows_of(messages: Iterable[tuple[Place, bytes]]) -> list[tuple[object, ...]]:
+    """Make the rows that messages become: where each stood, and its number."""
+    return sorted((*place, json.loads(value)["item"]) for place, value in messages)
+
+
 def difference(found: Iterable[Hashable], expected: Iterable[Hashable]) -> str:
     """Say what is there and should not be, and what is not there: of thousands, how many and the first."""
     there, due = Counter(found), Counter(expected)

@@ -4,7 +4,6 @@ Two pipelines read the same topics, each into a table of its own, and are run by
 the broker has acknowledged, and sees tables, dead letters and ledger in plain SQL.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from multiprocessing.context import ForkServerProcess
 from uuid import uuid4
@@ -14,7 +13,7 @@ import warm
 from broker import Broker
 from confluent_kafka import Consumer, TopicPartition
 from harness import Stand, wait_until
-from message_manifest import Letter, Place, difference, unread
+from message_manifest import Letter, Place, difference, rows_of, unread
 
 from worker.ledger import Database
 
@@ -181,15 +180,18 @@ class MessageRoad:
 
         """
         gone = {*lost, *(place for letter in letters for place in letter.covers())}
-        rows = [(*place, json.loads(self.published[place])["item"]) for place in sorted({*self.published} - gone)]
+        rows = rows_of((place, value) for place, value in self.published.items() if place not in gone)
         for name in self.pipelines:
-            found = self.stand.sql(
-                "select topic_id as id, part, place, item from {} join headgate.arrival on arrival_id = "
-                "_arrival_id order by 1, 2, 3".format(name.replace("-", "_"))
-            )
-            taken = [tuple(row.values()) for row in found]
-            assert taken == rows, f"{name}: {difference(taken, rows)}"
+            assert self.rows(name) == rows, f"{name}: {difference(self.rows(name), rows)}"
             assert self.letters(name) == sorted(letters), f"{name}: {difference(self.letters(name), letters)}"
+
+    def rows(self, pipeline: str) -> list[tuple[object, ...]]:
+        """The rows of a pipeline's table: where each message stood, and its number."""
+        found = self.stand.sql(
+            "select topic_id, part, place, item from {} join headgate.arrival on arrival_id = _arrival_id "
+            "order by 1, 2, 3, 4".format(pipeline.replace("-", "_"))
+        )
+        return [tuple(row.values()) for row in found]
 
     def letters(self, pipeline: str) -> list[Letter]:
         """The dead letters of a pipeline, by reason and place."""

@@ -6,8 +6,9 @@ What was published is held against the table row by row, for both readers.
 from confluent_kafka.cimpl import NewPartitions
 from harness import wait_until
 from kafka_stand import delete_records, delete_topic
-from message_manifest import Letter, items, unread
+from message_manifest import Letter, items, rows_of, unread
 from message_road import MessageRoad
+from segments import empty_log
 
 
 def halted(messages: MessageRoad, reason: str) -> bool:
@@ -75,3 +76,29 @@ def test_what_retention_took_is_recorded_and_once_a_person_says_so_the_rest_is_r
     messages.command("topics", "reset", other, topic, "0", "--to", "earliest", "--reason", "known")
     messages.finish()
     messages.check(lost=late[:15])
+
+
+def test_what_a_partition_lost_is_recorded_though_it_has_grown_again_and_what_it_has_now_is_rows(
+    messages: MessageRoad,
+) -> None:
+    """At the same offsets stand others: those that were taken in before stay in the table beside them."""
+    topic = messages.kafka.topic()
+    messages.declare(topic)
+    listener = messages.listen()
+    messages.publish(topic, items(20))
+    messages.finish()
+    before = list(messages.published.items())
+    listener.terminate()
+    listener.join(30)
+    messages.kafka.stop()
+    empty_log(messages.kafka, topic)
+    messages.kafka.start()
+    messages.publish(topic, items(50, first=100))
+    messages.listen()
+    wait_until(lambda: halted(messages, "truncated"))
+    assert lost(messages) == {(name, 0, 0, 20) for name in messages.pipelines}
+    for name in messages.pipelines:
+        messages.command("topics", "resume", name, topic, "0", "--reason", "known")
+    messages.finish()
+    for name in messages.pipelines:
+        assert messages.rows(name) == rows_of([*before, *messages.published.items()])

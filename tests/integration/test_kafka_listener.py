@@ -23,6 +23,7 @@ from kafka_stand import (
     ranges,
     reach,
 )
+from segments import empty_log
 from structlog.testing import capture_logs
 
 from worker.ledger import Arrivals, Claims, Cursors, Database
@@ -256,9 +257,7 @@ def test_a_log_that_was_truncated_halts_its_partition(
     with listening(settings, cursors, [pipeline]):
         await_covered(topic, 5)
     kafka.stop()
-    for file in (kafka.data / f"{topic}-0").iterdir():
-        if file.suffix in {".log", ".index", ".timeindex", ".snapshot"} or file.name == "leader-epoch-checkpoint":
-            file.unlink()
+    empty_log(kafka, topic)
     kafka.start()
     publish(kafka, topic, 2)
     with listening(settings, cursors, [pipeline]):
@@ -268,6 +267,30 @@ def test_a_log_that_was_truncated_halts_its_partition(
     (halted,) = cursors.find(partition=0)
     assert (halted.halted, halted.next_offset, halted.resume_at) == ("truncated", 5, 2)
     assert lost(database) == [(halted.topic_id, 2, 5)]
+
+
+def test_a_log_that_lost_messages_and_has_grown_past_its_cursor_again_halts_its_partition(
+    kafka: Broker, database: Database, cursors: Cursors, await_covered: Covered
+) -> None:
+    """Its end tells nothing; that the messages of an earlier leader end before the cursor does."""
+    topic = kafka.topic(partitions=2)
+    publish(kafka, topic, 5)
+    publish(kafka, topic, 5, partition=1)
+    settings, pipeline = reach(kafka, group=topic), of_topics(Topic(topic))
+    with listening(settings, cursors, [pipeline]):
+        await_covered(topic, 10)
+    kafka.stop()
+    empty_log(kafka, topic)
+    kafka.start()
+    for partition in range(2):
+        publish(kafka, topic, 8, partition=partition)
+    with listening(settings, cursors, [pipeline]):
+        await_covered(topic, 18)
+        wait_until(lambda: cursors.find(partition=0)[0].halted, within=20)
+    (halted,) = cursors.find(partition=0)
+    assert (halted.halted, halted.next_offset, halted.resume_at) == ("truncated", 5, 0)
+    assert lost(database) == [(halted.topic_id, 0, 5)]
+    assert [each.halted for each in cursors.find(partition=1)] == [None], "a leader that changed is no loss"
 
 
 def test_of_a_transaction_nothing_is_cut_before_its_end(

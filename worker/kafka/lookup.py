@@ -8,13 +8,14 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import ClusterAuthorizationFailedError, KafkaError
 
 from worker.errors import KafkaUnavailable
+from worker.kafka import epochs
 from worker.kafka.clients import Watch, kafka_errors, open_admin, open_consumer, unwatched
 from worker.settings import KafkaSettings
 
 PATIENCE = 5_000  # milliseconds to wait for offsets of all partitions
 SHORT = 1_000  # milliseconds, for those of one topic once all of them did not come
 
-Part = tuple[str, int]  # topic and partition
+Part = epochs.Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,18 @@ class Lookup:
         with self._asking("asking for an offset by time"):
             found = self._consumer.offsets_for_times({place: timestamp_ms}, timeout_ms=PATIENCE)[place]
         return None if found is None or found.offset < 0 else int(found.offset)
+
+    def epochs(self, parts: Iterable[Part]) -> dict[Part, int]:
+        """Ask under which leader's epoch each partition is written; those that do not tell are left out."""
+        with self._asking("asking for epochs"):
+            return epochs.latest(self._admin, parts, PATIENCE)
+
+    def epoch_ends(self, known: Mapping[Part, int]) -> dict[Part, int]:
+        """Ask where in each partition the messages up to an epoch end; if that comes down, messages were lost."""
+        if not known:
+            return {}
+        with self._asking("asking for the ends of epochs"):
+            return epochs.ends(self._admin, known)
 
     def sizes(self, topics: Iterable[str]) -> dict[Part, int]:
         """Ask how many bytes the partitions have on disk; nothing, where we may not ask that."""

@@ -41,6 +41,7 @@ class Cursor:
     seen_at: datetime | None
     begun_at: datetime
     moved_at: datetime | None
+    leader_epoch: int | None  # under which it was written then; None: nobody knows
 
     @property
     def place(self) -> Partition:
@@ -62,6 +63,7 @@ class Cut:
     size: int  # bytes, estimated
     ordered: bool
     noticed_at: datetime | None = None  # when the first of these messages was seen to be there
+    leader_epoch: int | None = None  # under which the partition is written
 
 
 def identity(cursor: Cursor) -> bytes:

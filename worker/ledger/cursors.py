@@ -131,6 +131,7 @@ class Cursors:
                     "first": cut.cursor.next_offset,
                     "end": cut.end,
                     "generation": cut.cursor.generation,
+                    "leader_epoch": cut.leader_epoch,
                 }
                 moved[cut] = connection.execute(QUERIES["cursor_advance"], asked).rowcount == 1
             opened = self._arrivals.open_within(connection, [arrival(cut) for cut in cuts if moved[cut]])

@@ -424,7 +424,8 @@ order by topic, partition;
 -- name: cursor_advance
 -- The compare-and-set: whoever expects another offset than the one that stands there moves nothing.
 update headgate.cursor
-set next_offset = %(end)s, moved_at = now(), end_offset = greatest(end_offset, %(end)s)
+set next_offset = %(end)s, leader_epoch = %(leader_epoch)s, moved_at = now(),
+    end_offset = greatest(end_offset, %(end)s)
 where pipeline = %(pipeline)s and source = %(source)s and cluster = %(cluster)s and topic_id = %(topic_id)s
   and partition = %(partition)s and next_offset = %(first)s and generation = %(generation)s and halted is null
 returning partition;
@@ -439,8 +440,8 @@ returning *;
 -- name: cursor_move
 -- By a person: to another offset, and no longer halted. Moved back, its ranges are new arrivals.
 update headgate.cursor
-set next_offset = %(to)s, halted = null, detail = null, halted_at = null, resume_at = null, moved_at = now(),
-    generation = generation + case when %(to)s < next_offset then 1 else 0 end
+set next_offset = %(to)s, halted = null, detail = null, halted_at = null, resume_at = null, leader_epoch = null,
+    moved_at = now(), generation = generation + case when %(to)s < next_offset then 1 else 0 end
 where pipeline = %(pipeline)s and source = %(source)s and cluster = %(cluster)s and topic_id = %(topic_id)s
   and partition = %(partition)s and next_offset = %(expected)s
 returning *;

@@ -170,11 +170,13 @@ class Cutting:
         # Whatever ends before its cursor was truncated: nothing is planned there, and it must be seen all the same.
         suspicious = {place: end for place, end in news.items() if end < self._cursors[place].next_offset}
         sound = self._check(lookup, suspicious | {place: news[place] for place in planned})
+        whole = [place for place in planned if _part(place) in sound and self._cursors[place].halted is None]
+        epochs = self._check_epochs(lookup, whole)
         cuts = [
-            cut
-            for place, ends in planned.items()
-            if place in self._cursors and _part(place) in sound and self._cursors[place].halted is None
-            for cut in self._cuts(place, ends, ordered=ordered[place.source], now=now)
+            replace(cut, leader_epoch=epochs.get(_part(place)))
+            for place in whole
+            if self._cursors[place].halted is None
+            for cut in self._cuts(place, planned[place], ordered=ordered[place.source], now=now)
         ]
         if not cuts:
             return
@@ -184,7 +186,7 @@ class Cutting:
         for cut, done in zip(cuts, moved, strict=True):
             place = cut.cursor.place
             if done:
-                self._cursors[place] = replace(cut.cursor, next_offset=cut.end)
+                self._cursors[place] = replace(cut.cursor, next_offset=cut.end, leader_epoch=cut.leader_epoch)
                 self._since.pop(place, None)
             else:
                 log.info(
@@ -234,6 +236,28 @@ class Cutting:
                 sound[part] = begins[part]
         return sound
 
+    def _check_epochs(self, lookup: Lookup, places: Sequence[Partition]) -> dict[Part, int]:
+        """See that no log was cut back behind its cursor, though it has grown past it again; halt those that were.
+
+        The epochs are asked for before their ends: what is lost in between is seen now, or the next time.
+
+        Returns:
+            Under which epoch each partition is written; it stands still as long as nothing can be lost.
+
+        """
+        if not places:
+            return {}
+        epochs = lookup.epochs({_part(place) for place in places})
+        known = {_part(place): self._cursors[place].leader_epoch for place in places}
+        other = {part: epoch for part, epoch in known.items() if epoch is not None and epochs.get(part) != epoch}
+        kept = lookup.epoch_ends(other)
+        for place in places:
+            cursor = self._cursors[place]
+            end = kept.get(_part(place), cursor.next_offset)
+            if end < cursor.next_offset:
+                self._halt_truncated(cursor, end)
+        return epochs
+
     def _halt_lost(self, cursor: Cursor, begin: int) -> None:
         where = f"{cursor.topic}[{cursor.partition}]"
         detail = (
@@ -245,8 +269,8 @@ class Cutting:
     def _halt_truncated(self, cursor: Cursor, end: int) -> None:
         where = f"{cursor.topic}[{cursor.partition}]"
         detail = (
-            f"{where} ends at {end}, and was taken in up to {cursor.next_offset}: brokers lost messages; "
-            f"`{_resume(cursor)}` goes on at {end}."
+            f"{where} was taken in up to {cursor.next_offset}, and of that it has what is before {end}: brokers lost "
+            f"messages; `{_resume(cursor)}` goes on at {end}."
         )
         self._halt(cursor, "truncated", detail, lost=(end, cursor.next_offset), resume_at=end)
 
