@@ -7,6 +7,7 @@ through the inside of its administrator.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import OffsetSpec
@@ -37,7 +38,9 @@ def latest(admin: KafkaAdminClient, parts: Iterable[Part], within: int) -> dict[
 
 def ends(admin: KafkaAdminClient, epochs: Mapping[Part, int]) -> dict[Part, int]:
     """Ask where in each partition the messages up to an epoch end; those that do not know are left out."""
-    found: dict[Part, int] = admin._manager.run(_ends, admin, epochs)  # noqa: SLF001 - said above
+    found: dict[Part, int] = {}
+    with suppress(AttributeError):  # a kafka-python that is made otherwise: nobody knows, and the listener goes on
+        found = admin._manager.run(_ends, admin, epochs)  # noqa: SLF001 - said above
     return found
 
 
