@@ -14,7 +14,7 @@ from worker.errors import BadSettings, LedgerUnavailable
 from worker.ledger import Arrivals, Database
 from worker.ledger.summary import RingCounts, database_time, ring_counts, summaries
 
-MIGRATIONS = ["0001_ledger.sql", "0002_ranges.sql", "0003_hops.sql"]
+MIGRATIONS = ["0001_ledger.sql", "0002_ranges.sql", "0003_hops.sql", "0004_leader_epochs.sql"]
 SECRET = "s3cr3t"  # noqa: S105 - what must not be shown
 MIGRATE = """
 import sys
