@@ -1,4 +1,4 @@
-"""Automations and deployments in code: what makes a Prefect server carry the pipelines.
+"""What this installation declares: pipelines, and what they look up and try out.
 
 To add a pipeline:
 
@@ -6,4 +6,6 @@ To add a pipeline:
 2. add it to the tuple in `pipelines/__init__.py`;
 3. run `headgate apply`: its deployment and its automation appear in the Prefect UI;
 4. drop a file into its folder below the inbox.
+
+`rules.py` lists automations beside the pipelines' own, and deployments of the flows in `flows/`.
 """

@@ -1,15 +1,23 @@
 """Keys and certificates of one session: the broker's, and one of a client that it lets in."""
 
-import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
-from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
-
-from worker.embedded.home import LOOPBACK
+from cryptography.hazmat.primitives.serialization.pkcs12 import (
+    PKCS12Certificate,
+    serialize_java_truststore,
+    serialize_key_and_certificates,
+)
+from headgate.embedded.home import LOOPBACK
 
 STORE_PASSWORD = "changeit"  # noqa: S105 - of keys that are made for one session
+CLOSED = BestAvailableEncryption(STORE_PASSWORD.encode())
 
 
 @dataclass(frozen=True)
@@ -19,28 +27,40 @@ class ClientCertificate:
     file: Path
     key: Path
 
-    def make(self, store: Path) -> None:
-        """Make both, by way of a key store."""
-        make_certificate(store, self.file)
-        password = STORE_PASSWORD.encode()
-        key, _, _ = load_key_and_certificates(store.read_bytes(), password)
-        assert key is not None
-        closed = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
-        self.key.write_bytes(closed)
+    def make(self) -> None:
+        """Make both."""
+        key, certificate = _pair()
+        self.file.write_bytes(certificate.public_bytes(Encoding.PEM))
+        self.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, CLOSED))
 
 
 def make_certificate(store: Path, file: Path) -> None:
     """Make a key store with a key and its certificate, and write the certificate as PEM."""
-    names = ("-dname", "CN=localhost", "-ext", f"san=ip:{LOOPBACK}")
-    _keytool(store, "-genkeypair", "-keyalg", "EC", *names)
-    _keytool(store, "-exportcert", "-rfc", "-file", str(file))
+    key, certificate = _pair()
+    store.write_bytes(serialize_key_and_certificates(b"one", key, certificate, None, CLOSED))
+    file.write_bytes(certificate.public_bytes(Encoding.PEM))
 
 
 def trust_certificate(store: Path, file: Path) -> None:
     """Make a store that says whose certificate is trusted."""
-    _keytool(store, "-importcert", "-noprompt", "-file", str(file))
+    trusted = PKCS12Certificate(x509.load_pem_x509_certificate(file.read_bytes()), b"one")
+    store.write_bytes(serialize_java_truststore([trusted], CLOSED))
 
 
-def _keytool(store: Path, *arguments: str) -> None:
-    where = ("-keystore", str(store), "-storepass", STORE_PASSWORD, "-alias", "one")
-    subprocess.run(["keytool", *arguments, *where], check=True, capture_output=True)
+def _pair() -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    """Make a key, and a certificate for this machine that is signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=30))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(LOOPBACK))]), critical=False)
+        .sign(key, SHA256())
+    )
+    return key, certificate

@@ -1,33 +1,36 @@
 """What tests share: real services on free ports, and a stand, which is one installation of Headgate on them."""
 
-import asyncio
 import contextlib
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import psycopg
+import warm
 from broker import Broker
+from headgate.embedded.postgres import OWNER
+from headgate.embedded.prefect_server import PrefectServer
+from headgate.home import Home
+from headgate.model import Places
 from psycopg.rows import DictRow, dict_row
-
-from worker.embedded.postgres import ADMIN, OWNER, EmbeddedPostgres
-from worker.embedded.prefect_server import PrefectServer
-from worker.embedded.supervisor import Supervisor
+from service_host import Host, administer
 
 T = TypeVar("T")
+REPOSITORY = Path(__file__).parents[1]  # the declarations of the demo are found there
+COLD = {"up", "work"}  # they have a fork server of their own: forked from ours, they would share it
+HOME = UUID(int=1)  # of the `homes` fixture
 
 
-def wait_until(holds: Callable[[], T], *, within: float = 60, every: float = 0.05) -> T:
+def wait_until(holds: Callable[[], T], *, within: float = 120, every: float = 0.05) -> T:
     """Wait for a condition, and give what it gave; it fails after a deadline, and says what the condition was."""
     deadline = time.monotonic() + within
     while not (found := holds()):
@@ -46,71 +49,61 @@ def open_folder(prefix: str) -> Iterator[Path]:
         yield Path(folder)
 
 
+def home_in(folder: Path) -> Home:
+    """The home of a folder."""
+    return Home(Places(folder / "spool", folder / "archive", folder / "rejected", folder / "work"))
+
+
 class Services:
     """A real PostgreSQL and, once asked for, a real Prefect server and a real Kafka broker.
 
-    They are supervised from a thread of their own.
+    Args:
+        host: who runs them, in this process or in another.
+        whose: the process that tests run in, which has a Prefect server of its own.
+
     """
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.postgres = EmbeddedPostgres(home=home)
+    def __init__(self, host: Host, whose: str = "") -> None:
+        self._host = host
+        self._whose = whose
+        self.home = host.home()
+        self.postgres = host.postgres()
         self.server: PrefectServer | None = None
-        self.broker: Broker | None = None
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="services", daemon=True)
-        self._thread.start()
-        self._supervisor = Supervisor()
-        self._run(self._supervisor.__aenter__())
-        self.postgres.prepare()
-        self._run(self._supervisor.start(self.postgres.child()))
-        self.postgres.create_databases()
-        # Hundreds of databases are made and thrown away; without fsync a power cut could lose something, a kill cannot.
-        self.administer("alter system set fsync = off", "select pg_reload_conf()")
-
-    def _run(self, coroutine: object) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(240)  # type: ignore[arg-type]
+        self._broker: Broker | None = None
 
     def prefect(self) -> PrefectServer:
         """The Prefect server, started when it is first asked for."""
-        if self.server is None:
-            server = PrefectServer(home=self.home, database_url=self.postgres.url("prefect"))
-            server.prepare()
-            self._run(self._supervisor.start(server.child()))
-            self.server = server
+        self.server = self.server or self._host.prefect(self._whose)
         return self.server
 
     def kafka(self) -> Broker:
         """The Kafka broker, started when it is first asked for."""
-        if self.broker is None:
-            self.broker = Broker(self.home, self._run)
-        return self.broker
+        self._broker = self._broker or Broker(self._host.kafka(), self._host)
+        return self._broker
 
     def pid(self, name: str) -> int:
         """The process id of a child by its name: "PostgreSQL" or "Prefect server"."""
-        return next(status.pid for status in self._supervisor.status() if status.name == name)
+        return self._host.pid(name)
 
     def administer(self, *statements: str) -> None:
-        """Do what the owner of the databases may not; the administrator of a fresh home has the same password."""
-        admin = self.postgres.url("postgres").replace(f"://{OWNER}:", f"://{ADMIN}:")
-        with psycopg.connect(admin, autocommit=True) as connection:
-            for statement in statements:
-                connection.execute(statement.encode())
+        """Do what the owner of the databases may not."""
+        administer(self.postgres, *statements)
 
-    def fresh_database(self) -> str:
-        """Make an empty database; its URL."""
+    def fresh_database(self, *, migrated: bool = False) -> str:
+        """Make a database, empty or with the ledger's empty tables; its URL."""
         name = f"t_{uuid4().hex[:12]}"
-        self.administer(f'create database "{name}" owner {OWNER}')
+        template = f" template {self._host.template()}" if migrated else ""
+        self.administer(f'create database "{name}" owner {OWNER}{template}')
         return self.postgres.url(name)
 
-    def close(self) -> None:
-        """Stop everything."""
-        if self.broker is not None:
-            self.broker.stop()
-        self._run(self._supervisor.stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
+    def copy_used_home(self, home: Path) -> None:
+        """Make a home that `headgate up` has been run in: it starts sooner than in an empty folder."""
+        home.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cp", "-a", f"{self._host.used_home()}/.", str(home)], check=True)
+
+    def drop_database(self, url: str) -> None:
+        """Drop a database that was made here, whoever is connected to it."""
+        self.administer(f'drop database if exists "{url.rpartition("/")[2]}" with (force)')
 
 
 @dataclass
@@ -154,7 +147,7 @@ class Stand:
             "HEADGATE_WORKER_POOL": self.pool,
             "HEADGATE_LISTENER_SCAN_SECONDS": "2",
             "PREFECT_HOME": str(self.folder / "prefect-client"),
-            "PYTHONPATH": str(self.folder),
+            "PYTHONPATH": os.pathsep.join([str(self.folder), str(REPOSITORY)]),
             "NO_COLOR": "1",
             **({"PREFECT_API_URL": self.services.server.api_url} if self.services.server else {}),
             **self.environment,
@@ -165,7 +158,7 @@ class Stand:
         """Start one of our commands in the background; its output goes to `<folder>/<command>.log`."""
         with (self.folder / f"{command[0]}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "worker", *command],
+                [sys.executable, "-m", "headgate", *command],
                 env=self.env(env),
                 cwd=self.folder,
                 stdout=log,
@@ -180,15 +173,18 @@ class Stand:
         self, *command: str, env: Mapping[str, str] | None = None, check: bool = True
     ) -> "subprocess.CompletedProcess[str]":
         """Run one of our commands to its end."""
-        done = subprocess.run(
-            [sys.executable, "-m", "worker", *command],
-            env=self.env(env),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        if command[0] in COLD:
+            done = subprocess.run(
+                [sys.executable, "-m", "headgate", *command],
+                env=self.env(env),
+                cwd=self.folder,
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+        else:
+            done = warm.run(command, env=self.env(env), folder=self.folder, within=120)
         assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
@@ -213,7 +209,7 @@ class Stand:
         """Whether so many arrivals are there, each in a terminal state and settled."""
         found = self.arrivals()
         return len(found) >= count and all(
-            row["state"] in {"done", "rejected", "duplicate"} and row["settled_at"] for row in found
+            row["state"] in {"done", "rejected", "duplicate", "skipped"} and row["settled_at"] for row in found
         )
 
     def api(self, method: str, path: str, body: object = None) -> httpx.Response:

@@ -1,18 +1,17 @@
 """What tests of the Kafka listener share: messages published, pipelines of topics, and a checker in plain SQL."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 import dataframely as dy
 from broker import Broker
 from confluent_kafka import Consumer, Producer, TopicPartition
 from harness import wait_until
-
-from worker.ledger import Cursors, Database
-from worker.listeners.kafka import KafkaListener
-from worker.pipeline import Pipeline, Table, Topic
-from worker.settings import KafkaSettings
+from headgate.ledger import Cursors, Database
+from headgate.listeners.topics.listener import KafkaListener
+from headgate.pipeline import Pipeline, Table, Topic
+from headgate.settings import KafkaSettings
 
 
 class Row(dy.Schema):
@@ -52,10 +51,15 @@ def reach(kafka: Broker, *, group: str) -> KafkaSettings:
 
 
 @contextmanager
-def listening(settings: KafkaSettings, cursors: Cursors, pipelines: Iterable[Pipeline]) -> Iterator[threading.Thread]:
+def listening(
+    settings: KafkaSettings,
+    cursors: Cursors,
+    pipelines: Iterable[Pipeline],
+    paused: Callable[[], Collection[tuple[str, str]]] = frozenset,
+) -> Iterator[threading.Thread]:
     """Run a listener in a thread."""
     stop = threading.Event()
-    listener = KafkaListener(pipelines=tuple(pipelines), settings=settings, cursors=cursors, stop=stop)
+    listener = KafkaListener(pipelines=tuple(pipelines), settings=settings, cursors=cursors, stop=stop, paused=paused)
     thread = threading.Thread(target=listener.run, name="kafka")
     thread.start()
     try:

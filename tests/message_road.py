@@ -13,9 +13,8 @@ import warm
 from broker import Broker
 from confluent_kafka import Consumer, TopicPartition
 from harness import Stand, wait_until
+from headgate.ledger import Database
 from message_manifest import Letter, Place, difference, rows_of, unread
-
-from worker.ledger import Database
 
 READERS = ("kafka-python", "confluent-kafka")
 NOBODY = "http://127.0.0.1:9/api"  # a listener rings in vain: the tests start the runs
@@ -24,8 +23,8 @@ PIPELINES = """
 from datetime import timedelta
 
 import dataframely as dy
-from worker import Pipeline, Retry, Table
-from worker.pipeline.topic import Columns, Topic
+from headgate import Pipeline, Retry, Table
+from headgate.pipeline.topic import Columns, Topic
 
 
 class Item(dy.Schema):

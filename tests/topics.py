@@ -6,8 +6,7 @@ from functools import partial
 
 from broker import Broker
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicCollection, TopicPartition
-
-from worker.model import RangePosition
+from headgate.model import RangePosition
 
 Header = tuple[str, bytes | None]
 

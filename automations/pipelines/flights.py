@@ -4,8 +4,7 @@ from pathlib import Path
 
 import dataframely as dy
 import polars as pl
-
-from worker import Csv, Folder, Pipeline, Table, lookup
+from headgate import Csv, Folder, Pipeline, Table, lookup
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 

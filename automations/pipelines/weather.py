@@ -1,8 +1,7 @@
 """Hourly weather at New York's airports in 2013: JSON lines and messages, appended as they come."""
 
 import dataframely as dy
-
-from worker import Folder, Json, Pipeline, Table, Topic
+from headgate import Folder, Json, Pipeline, Table, Topic
 
 
 class Weather(dy.Schema):

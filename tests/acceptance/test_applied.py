@@ -7,7 +7,7 @@ from harness import Stand, wait_until
 
 PIPELINES = """
 import dataframely as dy
-from worker import Folder, Pipeline, Table
+from headgate import Folder, Pipeline, Table
 
 
 class Item(dy.Schema):
@@ -46,7 +46,7 @@ def test_applied_twice_nothing_changes_and_an_edit_keeps_what_is_there(prefect_s
     stand.api("PATCH", f"/automations/{off['id']}", {"enabled": False})
     edited = {key: off[key] for key in ("name", "trigger", "actions", "tags")} | {"description": "?", "enabled": False}
     stand.api("PUT", f"/automations/{off['id']}", edited)
-    stand.declare(PIPELINES.format(folder="'elsewhere'", names=names))
+    stand.declare(PIPELINES.format(folder="'elsewhere-' + name", names=names))
     changed = apply(stand)
     assert changed["automation headgate: switched-off"] == "updated"
     assert changed["automation headgate: removed"] == "unchanged"

@@ -12,7 +12,7 @@ from harness import Stand, wait_until
 
 PIPELINES = """
 import dataframely as dy
-from worker import Csv, Folder, Pipeline, Table
+from headgate import Csv, Folder, Pipeline, Table
 
 class Item(dy.Schema):
     id = dy.Int64(primary_key=True)
@@ -41,7 +41,7 @@ FILES: dict[str, tuple[bytes, str, str | None, int, int]] = {
     "quotes.csv": (HEADER + b'50,"a ""b"" c\nd,e"\n51,"x\n', "done", None, 1, 1),
     "formula.csv": (HEADER + b'60,=1+1\n61,"@SUM(A1)\'; drop table items; --"\n', "done", None, 2, 0),
     "huge-number.csv": (HEADER + b"99999999999999999999,x\n70,y\n", "done", None, 1, 1),
-    "bomb.csv.gz": (gzip.compress(HEADER + b"0" * 300_000_000, 9), "rejected", "bomb", 0, 0),
+    "bomb.csv.gz": (gzip.compress(HEADER + b"0" * 300_000_000, 9), "rejected", "too-large", 0, 0),
     "cut-short.csv.gz": (gzip.compress(HEADER + b"80,x\n" * 1000)[:-20], "rejected", "truncated", 0, 0),
     "not-gzip.csv.gz": (b"plain text\n", "rejected", "undecodable", 0, 0),
     "not.parquet": (b"PAR0 no", "rejected", "undecodable", 0, 0),
@@ -101,7 +101,7 @@ def test_each_hostile_file_ends_in_one_state_with_its_bytes_kept_and_disturbs_no
     # What stood outside is untouched, and what was written is told by the command line.
     assert outside.read_bytes() == HEADER + b"500,outside\n"
     shown = stand.run("arrivals", "show", str(found["bomb.csv.gz"]["arrival_id"])).stdout
-    assert "bomb" in shown
+    assert "too-large" in shown
     # A link is not followed on the way back either.
     refused = stand.run("dead-letters", "replay", "--arrival", str(found["link.csv"]["arrival_id"]), check=False)
     assert refused.returncode == 2

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 from harness import Services, Stand, open_folder, wait_until
+from headgate.model import flow_run_of
 from psycopg.rows import DictRow
 
 HEADER = "item,amount,label\n"
 PIPELINES = """
 import dataframely as dy
 import polars as pl
-from worker import Folder, Pipeline, Table
+from headgate import Folder, Pipeline, Table
 
 
 class Item(dy.Schema):
@@ -39,8 +40,12 @@ PIPELINES = (
     pipeline("refused"),
     pipeline("manual"),
     pipeline("hops", enrich=(doubled,)),
+    pipeline("held"),
 )
 """
+
+
+pytestmark = pytest.mark.xdist_group("road")  # they share what takes seconds to start
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +109,7 @@ def test_a_dropped_file_becomes_rows_by_way_of_its_automation(installed: Stand) 
     ring = installed.sql("select rung, direct, answered_by from headgate.ring where pipeline = 'plain'")
     assert ring == [{"rung": 0, "direct": False, "answered_by": arrival["claimed_by"]}]
 
-    run = installed.api("GET", f"/flow_runs/{arrival['claimed_by']}").json()
+    run = installed.api("GET", f"/flow_runs/{flow_run_of(arrival['claimed_by'])}").json()
     assert run["created_by"]["type"] == "AUTOMATION"
     wait_until(lambda: installed.api("GET", f"/flow_runs/{run['id']}").json()["state_name"] == "Completed")
     asked = {"flow_runs": {"parent_flow_run_id": {"any_": [run["id"]]}}}
@@ -112,7 +117,7 @@ def test_a_dropped_file_becomes_rows_by_way_of_its_automation(installed: Stand) 
     assert stages == {"parse plain": "Completed", "enrich plain": "Skipped", "persist plain": "Completed"}
     artifacts = installed.api("POST", "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}}).json()
     assert [(each["key"], each["type"]) for each in artifacts] == [("ingest-plain", "table")]
-    assert "Persisted 2 of 2 rows of 1 arrivals" in artifacts[0]["description"]
+    assert "Persisted 2 of 2 rows of 1 arrival" in artifacts[0]["description"]
     assert Path(arrival["kept_at"]).read_text() == HEADER + "1,10,x\n2,20,\n"
 
 
@@ -206,3 +211,35 @@ def test_a_run_by_hand_takes_what_it_is_told(installed: Stand) -> None:
     by_hand(installed, "manual", limit=1)
     assert len(left()) == 1
     assert len(rows(installed, "manual")) == 2
+
+
+def held(stand: Stand) -> str | None:
+    """Why the pipeline `held` is held; None if it is not."""
+    found = stand.sql("select cause from headgate.hold where pipeline = 'held'")
+    return str(found[0]["cause"]) if found else None
+
+
+def test_a_permanent_cause_holds_the_pipeline_and_it_goes_on_by_itself_once_that_is_put_right(installed: Stand) -> None:
+    """A missing column, then a missing right: no attempt is used, and the line says the statement to run."""
+    installed.sql("create table public.held (item bigint, amount bigint, _arrival_id bigint, _row bigint)")
+    drop(installed, "held", "one.csv", f"{HEADER}1,2,a\n")
+    drop(installed, "held", "two.csv", f"{HEADER}2,2,b\n")
+    cause = wait_until(lambda: held(installed))
+    assert cause == 'Table public.held lacks label; run: alter table public.held add column "label" text;'
+    assert f"held is held: {cause}" in installed.run("status").stdout
+    wait_until(lambda: all(row["state"] == "retry" for row in installed.arrivals() if row["pipeline"] == "held"))
+    assert {row["attempts"] for row in installed.arrivals() if row["pipeline"] == "held"} == {0}
+    installed.sql(cause.partition("run: ")[2])
+    ended(installed, "held", 2)
+    assert held(installed) is None
+
+    installed.sql("revoke insert on public.held from headgate")
+    drop(installed, "held", "three.csv", f"{HEADER}3,2,c\n")
+    cause = wait_until(lambda: held(installed))
+    assert cause == (
+        "PostgreSQL refused public.held: permission denied for table held; "
+        "run: grant select, insert, update, delete on public.held to headgate;"
+    )
+    installed.sql(cause.partition("run: ")[2])
+    ended(installed, "held", 3)
+    assert [row["item"] for row in installed.sql("select item from public.held order by item")] == [1, 2, 3]

@@ -3,6 +3,7 @@
 What was published is held against the table row by row, for both readers.
 """
 
+import pytest
 from confluent_kafka.cimpl import NewPartitions
 from harness import wait_until
 from kafka_stand import delete_records, delete_topic
@@ -78,6 +79,7 @@ def test_what_retention_took_is_recorded_and_once_a_person_says_so_the_rest_is_r
     messages.check(lost=late[:15])
 
 
+@pytest.mark.kills_services
 def test_what_a_partition_lost_is_recorded_though_it_has_grown_again_and_what_it_has_now_is_rows(
     messages: MessageRoad,
 ) -> None:

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import psycopg
 import pytest
-from harness import open_folder, wait_until
+from harness import REPOSITORY, open_folder, wait_until
 
 PORTS = ("postgres.port", "prefect.port", "kafka.port")
 
@@ -29,10 +29,14 @@ class Up:
     def start(self, *options: str) -> "subprocess.Popen[bytes]":
         """Run it in the background."""
         env = {name: value for name, value in os.environ.items() if not name.startswith(("HEADGATE_", "PREFECT_"))}
-        env |= {"HOME": str(self.folder), "NO_COLOR": "1"}
+        env |= {"HOME": str(self.folder), "NO_COLOR": "1", "PYTHONPATH": str(REPOSITORY)}
         with (self.folder / "output").open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "worker", "up", *options], env=env, cwd=self.folder, stdout=output, stderr=output
+                [sys.executable, "-m", "headgate", "up", *options],
+                env=env,
+                cwd=self.folder,
+                stdout=output,
+                stderr=output,
             )
         return self.process
 
@@ -79,7 +83,7 @@ def test_the_demo_persists_the_samples_and_ends_with_0(up: Up) -> None:
     assert process.returncode == 0, output
     assert output.startswith("Starting"), "a library complained"
     assert "Warning" not in output
-    assert "Table flights: 2,693 rows in PostgreSQL" in output
+    assert "\nTable flights: 2,693 rows in PostgreSQL" in output
     # 718 of the files, and 72 of the messages, published while it ran.
     assert "Table weather: 790 rows in PostgreSQL" in output
     assert "runs dispatched without an automation: 0" in output
@@ -91,6 +95,8 @@ def test_the_demo_persists_the_samples_and_ends_with_0(up: Up) -> None:
     # messages published again are other messages.
     ports = [(up.home / name).read_text(encoding="ascii") for name in PORTS]
     again = up.start("--demo", "--exit-when-idle")
+    # The flow that a rule starts after flights were persisted had ended before the first demo did.
+    assert wait_until(lambda: delays(up), within=120) == (9, 2693)
     output = up.output()
     assert again.returncode == 0, output
     assert "Table flights: 2,693 rows in PostgreSQL" in output
@@ -98,8 +104,17 @@ def test_the_demo_persists_the_samples_and_ends_with_0(up: Up) -> None:
     assert "Table weather: 862 rows in PostgreSQL" in output
 
 
+def delays(up: Up) -> tuple[int, ...] | None:
+    """Days and airports of the table of delays, and the flights in it; None while its database is not up."""
+    try:
+        with psycopg.connect(up.endpoints["database_url"]) as connection:
+            return connection.execute("select count(*), sum(flights)::int from delays").fetchone()
+    except (FileNotFoundError, psycopg.OperationalError):
+        return None
+
+
 def test_pipelines_that_are_not_there_are_told_in_one_line(up: Up) -> None:
-    process = up.start("--pipelines", "automations.nope:PIPELINES")
+    process = up.start("--app", "automations.nope:PIPELINES")
     *_, last = up.output().splitlines()
     assert process.returncode == 2
     assert last.startswith("headgate: HEADGATE_PIPELINES=automations.nope:PIPELINES: there is no module")

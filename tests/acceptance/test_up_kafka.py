@@ -13,11 +13,9 @@ from harness import Stand, wait_until
 
 @pytest.fixture
 def home_with_jars(prefect_stand: Stand, kafka: Broker) -> Stand:
-    """A stand whose home has the jars already: fetching them is tried elsewhere."""
-    jars = next(kafka.data.parent.glob("jars-*"))
-    folder = prefect_stand.home / "kafka"
-    folder.mkdir(parents=True)
-    (folder / jars.name).symlink_to(jars)
+    """A stand whose home has the jars already, and the databases: fetching and making them is tried elsewhere."""
+    prefect_stand.services.copy_used_home(prefect_stand.home)
+    kafka.lend_jars(prefect_stand.home)
     prefect_stand.declare("from automations.pipelines import PIPELINES as ALL\nPIPELINES = ALL[:1]\n")
     return prefect_stand
 
@@ -29,7 +27,7 @@ def test_the_broker_is_found_by_other_commands_and_ends_with_the_rest(home_with_
     wait_until(endpoints.exists, within=120)
     bootstrap = json.loads(endpoints.read_text(encoding="utf-8"))["kafka_bootstrap"]
     assert bootstrap == f"127.0.0.1:{(stand.home / 'kafka.port').read_text(encoding='ascii')}"
-    wait_until(lambda: f"Kafka broker:   {bootstrap}" in stand.log_of("up"), within=120)
+    wait_until(lambda: f"Kafka broker:    {bootstrap}" in stand.log_of("up"), within=120)
     assert AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=60).brokers
     process.send_signal(signal.SIGINT)
     assert process.wait(120) == 0

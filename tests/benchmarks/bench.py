@@ -9,8 +9,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,20 +20,22 @@ import polars as pl
 import psutil
 import psycopg
 from harness import open_folder, wait_until
+from headgate.embedded.unprivileged import binaries
+from headgate.model import flow_run_of
 from rich.console import Console
 from rich.table import Table
 
-from worker.embedded.unprivileged import binaries
-
 SAMPLES = Path(__file__).parents[2] / "automations" / "samples" / "flights"
 MILLION = 1_000_000
+IDLE = 6.0  # seconds between two single drops: longer than a run waits for the next arrival of a stream
 # By the titles of the processes; what is left is PostgreSQL, but for 10 MB.
 KINDS = {
     "server": "Prefect server",
     "worker": "headgate work",
     "run": "headgate run",
     "listen": "headgate listen",
-    "up": "worker up",
+    "fork_servers": "headgate fork server",
+    "up": "headgate up",
 }
 COLUMNS = pl.read_csv(SAMPLES / "flights-2013-01-01.csv", n_rows=0).columns
 
@@ -41,27 +43,40 @@ COLUMNS = pl.read_csv(SAMPLES / "flights-2013-01-01.csv", n_rows=0).columns
 class Bench:
     """A running `headgate up`, and the ways to measure it from outside."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        pipelines: str = "bench_pipelines:PIPELINES",
+        *,
+        env: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
         self.home = folder / "home"
         self.inbox = folder / "inbox"
         self._taken = 0
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("HEADGATE_", "PREFECT_"))}
-        env |= {
+        self._command = [sys.executable, "-m", "headgate", "up", *options]
+        ours = {name: value for name, value in os.environ.items() if not name.startswith(("HEADGATE_", "PREFECT_"))}
+        self.env = {
+            **ours,
+            **(env or {}),
             "HEADGATE_HOME": str(self.home),
             "HEADGATE_INBOX": str(self.inbox),
-            "HEADGATE_PIPELINES": "bench_pipelines:PIPELINES",
-            "PYTHONPATH": str(Path(__file__).parent),
+            "HEADGATE_PIPELINES": pipelines,
+            "PYTHONPATH": os.pathsep.join(str(parent) for parent in Path(__file__).parents[:3]),
         }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "worker", "up"], env=env, cwd=folder, stdout=subprocess.DEVNULL
-        )
+        self.start()
         wait_until((self.home / "endpoints.json").exists, within=120)
         endpoints = json.loads((self.home / "endpoints.json").read_text(encoding="utf-8"))
         self.database_url: str = endpoints["database_url"]
         self.api_url: str = endpoints["api_url"]
+        self.kafka_bootstrap: str | None = endpoints.get("kafka_bootstrap")
         self.connection = psycopg.connect(self.database_url, autocommit=True)
         wait_until(self._worker_is_up, within=120)
+
+    def start(self) -> None:
+        """Start it, for the first time or again."""
+        self.process = subprocess.Popen(self._command, env=self.env, cwd=self.folder, stdout=subprocess.DEVNULL)
 
     def _worker_is_up(self) -> bool:
         log = self.home / "logs" / "work.log"
@@ -135,7 +150,7 @@ def drops(bench: Bench, count: int) -> dict[str, float]:
         began = bench.drop("flights", [file])
         bench.wait("flights", before + 1)
         taken.append(time.monotonic() - began)
-        time.sleep(1)  # let the run leave: the next drop is to find everything idle
+        time.sleep(IDLE)  # the next drop is to find everything idle
     figures = {
         "drop_p50_s": statistics.median(taken),
         "drop_p95_s": statistics.quantiles(taken, n=20)[-1],
@@ -150,7 +165,7 @@ def drops(bench: Bench, count: int) -> dict[str, float]:
         shutil.copyfile(file, bench.inbox / "flights" / file.name)
         bench.wait("flights", before + 1)
         copied.append(time.monotonic() - began)
-        time.sleep(1)
+        time.sleep(IDLE)
     return {**figures, "copied_p50_s": statistics.median(copied)}
 
 
@@ -160,7 +175,7 @@ def from_event_to_run(bench: Bench, since: datetime) -> dict[str, float]:
     rings = "select rung_at, answered_by from headgate.ring where rung_at > %s and answered_by is not null"
     running, completed = [], []
     for rung_at, run in bench.connection.execute(rings, (since,)):
-        found = httpx.get(f"{bench.api_url}/flow_runs/{run}", timeout=30).json()
+        found = httpx.get(f"{bench.api_url}/flow_runs/{flow_run_of(run)}", timeout=30).json()
         running.append((datetime.fromisoformat(found["start_time"]) - rung_at).total_seconds())
         completed.append((datetime.fromisoformat(found["end_time"]) - rung_at).total_seconds())
     return {
@@ -204,7 +219,7 @@ def million(bench: Bench) -> dict[str, float]:
 
 @contextmanager
 def peak_of_runs(bench: Bench) -> Iterator[Callable[[], float]]:
-    """Watch the processes of runs; what it yields gives the highest resident size that one of them had, in MB."""
+    """Watch the processes of runs; what it yields gives the highest resident size that one has meanwhile, in MB."""
     import threading  # noqa: PLC0415 - here alone
 
     highest = 0
@@ -221,6 +236,10 @@ def peak_of_runs(bench: Bench) -> Iterator[Callable[[], float]]:
                 except (psutil.Error, OSError, IndexError):
                     continue  # it ended meanwhile
 
+    for process in bench.processes():
+        with suppress(psutil.Error, OSError):
+            if process.cmdline()[:1] == ["headgate run"]:  # one that waits: what it took before is not meant
+                Path(f"/proc/{process.pid}/clear_refs").write_text("5", encoding="ascii")
     thread = threading.Thread(target=watch)
     thread.start()
     try:
@@ -253,7 +272,11 @@ def at_rest(bench: Bench, seconds: float = 30) -> dict[str, float]:
     }
 
 
-def measured(title: str, measures: Callable[[Bench], Iterable[Callable[[Bench], dict[str, float]]]]) -> None:
+def measured(
+    title: str,
+    measures: Callable[[Bench], Iterable[Callable[[Bench], dict[str, float]]]],
+    pipelines: str = "bench_pipelines:PIPELINES",
+) -> None:
     """Measure one thing after the other on one `headgate up`, print a table, and write the figures if asked to."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--json", type=Path)
@@ -261,7 +284,7 @@ def measured(title: str, measures: Callable[[Bench], Iterable[Callable[[Bench], 
     figures: dict[str, float] = {}
     console = Console()
     with open_folder("headgate-bench-") as folder:
-        bench = Bench(folder)
+        bench = Bench(folder, pipelines)
         try:
             for measure in measures(bench):
                 found = measure(bench)

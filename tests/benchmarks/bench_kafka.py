@@ -1,7 +1,6 @@
 """`make bench-kafka`: how fast published messages become rows, beside what the client and a bare loop can do."""
 
 import argparse
-import asyncio
 import json
 import os
 import signal
@@ -10,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,11 +23,14 @@ from harness import open_folder, wait_until
 from kafka import KafkaConsumer, TopicPartition
 from psycopg import sql
 from rich.console import Console
+from service_host import Host
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
 SAMPLES = Path(__file__).parents[2] / "automations" / "samples" / "weather"
 PARTITIONS = 4
+MANY = 24  # partitions, of a topic that is held up by an outage
+A_SECOND = 5_000  # messages that come meanwhile
 BLOCK = 100_000  # messages that the bare loop copies at a time: as many as a range of ours may hold
 
 
@@ -47,13 +49,13 @@ def _whole(line: dict[str, object]) -> bool:
     return "NA" not in line.values() and float(str(line["wind_speed"])) < 250
 
 
-def publish(bootstrap: str, topic: str, count: int) -> None:
+def publish(bootstrap: str, topic: str, count: int, *, partitions: int = PARTITIONS) -> None:
     """Publish so many messages, in turn to each partition."""
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 50, "queue.buffering.max.messages": 500_000})
     for number, body in enumerate(bodies(count)):
         while True:
             try:
-                producer.produce(topic, body, partition=number % PARTITIONS)
+                producer.produce(topic, body, partition=number % partitions)
                 break
             except BufferError:
                 producer.poll(0.1)
@@ -136,16 +138,18 @@ class Installation:
             "HEADGATE_KAFKA_READER": reader,
             "HEADGATE_KAFKA_GROUP": pipelines,
             "BENCH_KAFKA": pipelines,
-            "PYTHONPATH": str(Path(__file__).parent),
+            "PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{Path(__file__).parents[2]}",
         }
         process = subprocess.Popen(
-            [sys.executable, "-m", "worker", "up"], env=env, cwd=self.folder, stdout=subprocess.DEVNULL
+            [sys.executable, "-m", "headgate", "up"], env=env, cwd=self.folder, stdout=subprocess.DEVNULL
         )
         endpoints = self.home / "endpoints.json"
         try:
             wait_until(endpoints.exists, within=180)
             url = json.loads(endpoints.read_text(encoding="utf-8"))["database_url"]
             with psycopg.connect(url, autocommit=True) as connection:
+                there = "select to_regclass('headgate.arrival') is not null"
+                wait_until(lambda: connection.execute(there).fetchone() == (True,), within=180)
                 yield connection
         finally:
             process.send_signal(signal.SIGINT)
@@ -176,6 +180,47 @@ def road(home: Installation, topic: str, count: int, reader: str, runs: int) -> 
     return count / seconds
 
 
+def outage(home: Installation, broker: Broker, count: int) -> dict[str, float]:
+    """Messages a second from the end of an outage until what it held up is committed, while more come all the time."""
+    topic = broker.topic(partitions=MANY)
+    publish(broker.bootstrap, topic, count, partitions=MANY)
+    over = threading.Event()
+    published = [count]
+
+    def go_on() -> None:
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 50})
+        began = time.monotonic()
+        for number, body in enumerate(bodies(10**9)):
+            if over.is_set():
+                break
+            producer.produce(topic, body, partition=number % MANY)
+            published[0] += 1
+            if number % 500 == 0:
+                producer.poll(0)
+                time.sleep(max(0.0, number / A_SECOND - (time.monotonic() - began)))
+        producer.flush(60)
+
+    with home.up(f"outage:{topic}:1", "kafka-python") as connection:
+        query = (
+            "select coalesce(sum(rows_persisted), 0), extract(epoch from clock_timestamp() - min(arrived_at)), "
+            "count(*) from headgate.arrival where pipeline = 'outage'"
+        )
+
+        def figures() -> tuple[int, float, int]:
+            row = connection.execute(query).fetchone() or (0, 0, 0)
+            return int(str(row[0])), float(str(row[1] or 0)), int(str(row[2]))
+
+        thread = threading.Thread(target=go_on)
+        thread.start()
+        try:
+            wait_until(lambda: figures()[0] >= max(count, published[0] - 2 * A_SECOND), within=1800, every=0.5)
+            rows, seconds, ranges = figures()
+        finally:
+            over.set()
+            thread.join(120)
+    return {"kafka_outage_messages_per_s": rows / seconds, "kafka_outage_messages_per_range": rows / ranges}
+
+
 def single(home: Installation, topic: str, messages: int) -> dict[str, float]:
     """From publishing to the row, at one message a second."""
     taken = []
@@ -202,20 +247,11 @@ def single(home: Installation, topic: str, messages: int) -> dict[str, float]:
 @contextmanager
 def running_broker(home: Path) -> Iterator[Broker]:
     """A broker of its own."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-
-    def run(coroutine: Coroutine[object, object, object]) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, loop).result(240)
-
-    broker = Broker(home, run)
+    host = Host(home)
     try:
-        yield broker
+        yield Broker(host.kafka(), host)
     finally:
-        broker.stop()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        host.close()
 
 
 def main() -> None:
@@ -223,6 +259,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--json", type=Path)
     parser.add_argument("--messages", type=int, default=1_000_000)
+    parser.add_argument("--outage", action="store_true", help="measure what follows an outage, and no more")
+    parser.add_argument("--held-up", type=int, default=600 * A_SECOND, help="messages, of such an outage")
     given = parser.parse_args()
     count: int = given.messages
     target: Path | None = given.json
@@ -237,6 +275,12 @@ def main() -> None:
         topic, slow = broker.topic(partitions=PARTITIONS), broker.topic(partitions=PARTITIONS)
         publish(broker.bootstrap, topic, count)
         home = Installation(folder, broker.bootstrap)
+        if given.outage:
+            note(kafka_messages_per_s=road(home, topic, count, "kafka-python", 1))
+            note(**outage(home, broker, given.held_up))
+            note(kafka_outage_ratio=figures["kafka_outage_messages_per_s"] / figures["kafka_messages_per_s"])
+            report(f"After an outage of {given.held_up:,} messages, {os.cpu_count()} cores", figures, target)
+            return
         note(kafka_consume_only_per_s=consume_only(broker.bootstrap, topic, count))
         with home.up(f"idle:{slow}:1", "kafka-python") as connection:
             note(kafka_floor_per_s=floor(broker.bootstrap, topic, count, connection))

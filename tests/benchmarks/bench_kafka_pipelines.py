@@ -3,9 +3,10 @@
 import dataclasses
 import os
 
+from headgate import Table
+from headgate.pipeline.topic import Topic
+
 from automations.pipelines.weather import weather
-from worker import Table
-from worker.pipeline.topic import Topic
 
 
 def _pipeline(name: str, topic: str, runs: int) -> object:

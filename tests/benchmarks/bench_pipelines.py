@@ -5,8 +5,9 @@ The big file is compared with `\copy`, which brings no columns but the file's; s
 
 import dataclasses
 
+from headgate import Folder, Table
+
 from automations.pipelines.flights import flights
-from worker import Folder, Table
 
 big = dataclasses.replace(
     flights, name="big", sources=(Folder("big", patterns=("*.csv",)),), enrich=(), sink=Table("big", mode="upsert")

@@ -12,6 +12,8 @@ from manifest import Dropped, Manifest, checksum_of
 from psycopg.rows import dict_row
 
 LEGAL = {
+    (None, "parked"),
+    ("parked", "ready"),  # a start of its pipeline let it go
     (None, "ready"),
     ("ready", "claimed"),
     ("retry", "claimed"),

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import dataframely as dy
 import polars as pl
-from worker import Folder, Pipeline, Retry, Table
+from headgate import After, Batch, Every, Folder, OnRule, Pipeline, Rate, Retry, Table
 
 HERE = Path(__file__).parent
 

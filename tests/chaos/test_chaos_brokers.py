@@ -11,9 +11,12 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing.context import ForkServerProcess
 
+import pytest
 from harness import wait_until
 from message_manifest import items
 from message_road import READERS, MessageRoad
+
+pytestmark = pytest.mark.kills_services
 
 LARGE = 40_000  # messages of a kilobyte: more than a client fetches ahead
 PAD = b" " * 1000

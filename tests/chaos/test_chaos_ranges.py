@@ -9,11 +9,10 @@ from uuid import uuid4
 import pytest
 from broker import Broker
 from harness import wait_until
+from headgate.ledger import Arrivals, Database
+from headgate.model import NewArrival
 from road import SHORT, Road
 from topics import position, publish
-
-from worker.ledger import Arrivals, Database
-from worker.model import NewArrival
 
 pytest_plugins = ["chaos_fixtures"]
 
@@ -31,8 +30,8 @@ import dataclasses
 from datetime import timedelta
 
 import dataframely as dy
-from worker import Pipeline, Retry, Table
-from worker.pipeline.topic import Columns, Topic
+from headgate import Pipeline, Retry, Table
+from headgate.pipeline.topic import Columns, Topic
 
 
 class Item(dy.Schema):

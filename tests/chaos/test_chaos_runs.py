@@ -59,13 +59,14 @@ def test_a_big_file_killed_between_two_commits_goes_on_where_it_was(road: Road) 
     for name in names:
         assert road.run(name, env={**SHORT, "HEADGATE_CRASHPOINT": AFTER_THE_COMMIT}) == -signal.SIGKILL
         before[name] = written(road, name)
-        assert len(before[name]) == 4995
-        assert [row["rows_committed"] for row in road.stand.arrivals() if row["pipeline"] == name] == [5000]
+        (committed,) = [row["rows_committed"] for row in road.stand.arrivals() if row["pipeline"] == name]
+        assert 0 < committed <= 5000
+        assert len(before[name]) == committed - committed // 1000  # each thousandth is bad
     wait_until(lambda: all(road.leases_over(name) for name in names))
     assert road.run(*names) == 0
     road.check()
     for name in names:
-        assert written(road, name)[:4995] == before[name]
+        assert written(road, name)[: len(before[name])] == before[name]
 
 
 def test_a_run_stopped_past_its_lease_writes_nothing_once_another_has_taken_over(road: Road) -> None:
@@ -114,7 +115,8 @@ def test_a_run_stopped_past_its_lease_writes_nothing_while_the_other_is_still_at
     road.check()
 
 
-def test_a_run_stopped_past_its_lease_that_nobody_took_over_hands_back_what_it_held(road: Road) -> None:
+def test_a_run_stopped_past_its_lease_that_nobody_took_over_leaves_what_it_held_to_the_next(road: Road) -> None:
+    """It was an attempt: what hangs each time must not hang for ever."""
     road.declare("pipeline('alone', enrich=(gate,))")
     road.drop("alone", files=3)
     road.take_in()
@@ -126,7 +128,8 @@ def test_a_run_stopped_past_its_lease_that_nobody_took_over_hands_back_what_it_h
     wait_until(lambda: road.leases_over("alone"))
     os.kill(pid, signal.SIGCONT)
     assert ended(first) == 0
-    assert road.states("alone") == {"ready"}
+    assert road.states("alone") == {"claimed"}
+    assert road.leases_over("alone")
     assert road.stand.sql("select to_regclass('alone') as there") == [{"there": None}]
     assert road.run("alone") == 0
     road.check()
@@ -147,3 +150,31 @@ def test_a_file_that_kills_its_process_is_given_up_alone(road: Road) -> None:
     assert deaths == 2
     road.sweep()
     road.check(rejected={"deadly-0003.csv": "crash-loop"})
+
+
+def test_what_a_killed_run_leaves_is_gone_after_the_next_sweep_and_a_live_one_keeps_its_own(road: Road) -> None:
+    """Its ring, which counted as open, and its folder."""
+    road.declare("pipeline('left'), pipeline('kept', enrich=(gate,))")
+    road.drop("left")
+    road.drop("kept")
+    road.take_in()
+    assert road.run("left", env={**SHORT, "HEADGATE_CRASHPOINT": "persist.before-commit"}) == -signal.SIGKILL
+    road.close_gate()
+    kept = road.start("ingest", "kept", env=SHORT)
+    pid = road.wait_at_gate()
+    work = road.stand.home / "work"
+    assert len(list(work.iterdir())) == 2
+
+    def is_closed() -> bool:
+        """Whether the sweep has closed the ring of the dead run."""
+        assert ended(road.start("sweep", env=SHORT)) == 0
+        rings = road.stand.sql("select pipeline from headgate.ring where answered_at is not null and left_at is null")
+        return [row["pipeline"] for row in rings] == ["kept"]
+
+    wait_until(is_closed)
+    assert len(list(work.iterdir())) == 1
+    road.open_gate(pid)
+    assert ended(kept) == 0
+    wait_until(lambda: road.leases_over("left"))
+    assert road.run("left") == 0
+    road.check()

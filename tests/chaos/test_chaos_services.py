@@ -7,18 +7,16 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from harness import Services, open_folder, wait_until
+from harness import Services, wait_until
 from road import LEASE, Road, open_road
 
+pytestmark = pytest.mark.kills_services
 
-@pytest.fixture(scope="module")
-def own() -> Iterator[Services]:
-    """Services of their own, to be killed; their supervisor starts them again."""
-    with open_folder("headgate-killed-") as folder:
-        running = Services(folder / "home")
-        running.prefect()
-        yield running
-        running.close()
+
+@pytest.fixture
+def own(expendable: Services) -> Services:
+    """Services to be killed; their supervisor starts them again."""
+    return expendable
 
 
 @pytest.fixture
@@ -53,6 +51,18 @@ def test_what_the_prefect_server_forgot_when_it_was_killed_is_rung_again(working
     wait_until(lambda: len(working.stand.arrivals()) == 6)
     assert not server.ready(), "the files were to be taken in while the server is away"
     wait_until(server.ready, within=120)
+    wait_until(working.all_ended, within=120)
+    working.check()
+
+
+def test_postgresql_killed_while_runs_wait_for_the_next_arrival(working: Road, own: Services) -> None:
+    """All sessions end at once, and with them all locks; the runs live, take them again, and nothing is taken twice."""
+    for _ in range(4):
+        working.drop("items")
+        wait_until(working.all_ended, within=120)
+    kill(own.pid("PostgreSQL"))
+    working.drop("items", files=3)
+    wait_until(own.postgres.ready, within=120)
     wait_until(working.all_ended, within=120)
     working.check()
 

@@ -14,12 +14,11 @@ from contextlib import contextmanager
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
 from harness import wait_until
+from headgate.ledger import Database
 from kafka_stand import check_each_once, group_offset
 from message_manifest import Place
 from message_road import READERS, MessageRoad
 from topics import topic_id
-
-from worker.ledger import Database
 
 SESSION = 2  # seconds
 PARTITIONS = 4

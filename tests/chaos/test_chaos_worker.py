@@ -13,6 +13,9 @@ from road import LEASE, LONG, SHORT, Road, ended, open_road
 pytest_plugins = ["chaos_fixtures"]
 
 
+pytestmark = pytest.mark.xdist_group("worker")  # they share what takes seconds to start
+
+
 @pytest.fixture(scope="module")
 def worked(services: Services, warmed: None) -> Iterator[Road]:  # noqa: ARG001 - it has to be there
     """A stand whose listener and announcer are at work; each test brings a worker."""

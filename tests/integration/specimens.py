@@ -5,10 +5,9 @@ import itertools
 from datetime import timedelta
 
 import dataframely as dy
-
-from worker.ledger.claims import Part
-from worker.model import ClaimedArrival, FilePosition, NewArrival, Reason
-from worker.pipeline import Folder, Pipeline, Retry, Table
+from headgate.ledger.claims import Part
+from headgate.model import ClaimedArrival, FilePosition, NewArrival, Reason
+from headgate.pipeline import Folder, Pipeline, Retry, Table
 
 _NUMBERS = itertools.count()
 

@@ -5,18 +5,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import pytest
-from harness import Services, wait_until
+from harness import HOME, Services, home_in, wait_until
+from headgate.errors import PrefectUnavailable
+from headgate.events.announcer import Announcer, Ladder
+from headgate.events.publisher import Publisher
+from headgate.ledger import Arrivals, Claims, Cursors, Database, Holders, Homes, Rings, Starts
+from headgate.ledger.cursor import Cut, Partition
+from headgate.pipeline import Pipeline
 from specimens import arrival, pipeline
 
-from worker.errors import PrefectUnavailable
-from worker.events.announcer import Announcer, Ladder
-from worker.events.publisher import Publisher
-from worker.ledger import Arrivals, Claims, Database, Rings
-from worker.pipeline import Pipeline
+pytestmark = pytest.mark.slow
 
 
 @dataclass
@@ -28,7 +31,15 @@ class Doorbell:
     flow: str
     database: Database
     rings: Rings
+    homes: Homes
     ladder: Ladder
+    repairs: int = 0  # how often a repair was asked for
+    is_repairing: bool = False
+
+    def repair(self) -> bool:
+        """Stand for `headgate apply`: count how often it is asked for, and say whether it is under way."""
+        self.repairs += 1
+        return self.is_repairing
 
     @contextmanager
     def announcer(self, api: str | None = None) -> Iterator[Announcer]:
@@ -37,16 +48,30 @@ class Doorbell:
             yield Announcer(
                 pipelines=[self.orders],
                 deployment=self.flow,
+                sweep=f"{self.flow}/sweep",
+                pool=self.flow,
+                repair=self.repair,
                 database=self.database,
                 rings=self.rings,
+                starts=Starts(self.database),
+                holders=Holders(self.database),
+                homes=self.homes,
                 publisher=publisher,
                 ladder=self.ladder,
             )
 
     def deploy(self) -> None:
-        """Make the pipeline's deployment."""
+        """Make the work pool, the pipeline's deployment, and the sweep's."""
+        if not self.ask("/work_pools/filter", {"work_pools": {"name": {"any_": [self.flow]}}}):
+            self.ask("/work_pools/", {"name": self.flow, "type": "headgate"})
         flow = self.ask("/flows/", {"name": self.flow})
-        self.ask("/deployments/", {"name": self.orders.name, "flow_id": flow["id"]})  # type: ignore[index]
+        for name in (self.orders.name, "sweep"):
+            self.ask("/deployments/", {"name": name, "flow_id": flow["id"], "work_pool_name": self.flow})  # type: ignore[index]
+
+    def delete(self, name: str) -> None:
+        """Delete one of the deployments."""
+        found = httpx.get(f"{self.api}/deployments/name/{self.flow}/{name}", timeout=30).json()
+        httpx.delete(f"{self.api}/deployments/{found['id']}", timeout=30).raise_for_status()
 
     def ask(self, path: str, body: object) -> object:
         """Ask the Prefect server."""
@@ -80,10 +105,12 @@ class Doorbell:
 
 
 @pytest.fixture
-def doorbell(services: Services, database: Database, rings: Rings) -> Doorbell:
+def doorbell(services: Services, database: Database, rings: Rings, homes: Homes) -> Doorbell:
     mark = uuid4().hex[:8]
     ladder = Ladder(answer_within=timedelta(seconds=10), again=2)
-    return Doorbell(services.prefect().api_url, pipeline(f"orders-{mark}"), f"flow-{mark}", database, rings, ladder)
+    return Doorbell(
+        services.prefect().api_url, pipeline(f"orders-{mark}"), f"flow-{mark}", database, rings, homes, ladder
+    )
 
 
 def test_what_is_ready_is_rung_for_once(doorbell: Doorbell, ledger: Arrivals) -> None:
@@ -132,7 +159,7 @@ def test_the_ladder_is_not_climbed_while_runs_are_queued(doorbell: Doorbell, led
         publisher.dispatch(f"{doorbell.flow}/{doorbell.orders.name}", {}, uuid4().hex)
         announcer.announce()
     assert doorbell.rung() == [(0, False)]
-    age = doorbell.rings.outstanding(doorbell.orders.name).oldest_ring_age
+    age = doorbell.rings.outstanding({doorbell.orders.name: 100}, HOME)[doorbell.orders.name].oldest_ring_age
     assert age is not None
     assert age < timedelta(minutes=1)
 
@@ -148,18 +175,57 @@ def test_a_pipeline_without_its_deployment_holds_up_no_other(doorbell: Doorbell,
     assert doorbell.rings.posted() == []
 
 
+def test_what_nobody_answers_is_rung_again_once_what_is_missing_was_put_right(
+    doorbell: Doorbell, ledger: Arrivals
+) -> None:
+    """Its automation may be gone: a ring before it is there again would be lost too."""
+    doorbell.deploy()
+    ledger.open([arrival(pipeline=doorbell.orders.name)])
+    with doorbell.announcer() as announcer:
+        announcer.announce()
+        assert doorbell.repairs == 0
+        doorbell.grow_old()
+        doorbell.is_repairing = True
+        assert announcer.announce() < timedelta(seconds=1)
+        assert doorbell.rung() == [(0, False)]
+        doorbell.is_repairing = False
+        announcer.announce()
+    assert doorbell.repairs == 2
+    assert doorbell.rung() == [(0, False), (1, False)]
+
+
+def test_deployments_that_are_deleted_are_missed_though_nothing_arrives(
+    doorbell: Doorbell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep's too, which nobody rings for."""
+    doorbell.deploy()
+    monkeypatch.setattr("headgate.events.announcer.LOOK_EVERY", 0)
+    with doorbell.announcer() as announcer:
+        announcer.announce()
+        assert doorbell.repairs == 0
+        doorbell.delete("sweep")
+        announcer.announce()
+        assert doorbell.repairs == 1
+        doorbell.deploy()
+        announcer.announce()
+        assert doorbell.repairs == 1
+        doorbell.delete(doorbell.orders.name)
+        announcer.announce()
+        assert doorbell.repairs == 2
+
+
 def test_a_run_that_answers_ends_the_climb(doorbell: Doorbell, ledger: Arrivals, claims: Claims) -> None:
     ledger.open([arrival(pipeline=doorbell.orders.name)])
     with doorbell.announcer() as announcer:
         announcer.announce()
         (ring,) = wait_until(doorbell.heard)
-        doorbell.rings.answer(uuid4(), doorbell.orders.name, "run")
+        doorbell.rings.answer(uuid4(), doorbell.orders.name, "run", HOME)
         claims.claim(doorbell.orders, holder="run")
         doorbell.grow_old()
         announcer.announce()
     assert ring
     assert doorbell.rung() == [(0, False), (0, False)]  # the second is the run's own
-    assert doorbell.rings.outstanding(doorbell.orders.name).unanswered == 0
+    assert doorbell.rings.outstanding({doorbell.orders.name: 100}, HOME)[doorbell.orders.name].unanswered == 0
 
 
 def test_the_outbox_is_emptied_and_told(doorbell: Doorbell, ledger: Arrivals) -> None:
@@ -225,3 +291,36 @@ def test_one_announcer_at_a_time_and_the_next_takes_over(doorbell: Doorbell, led
         stops[1].set()
         threads[1].join(20)
     assert not any(thread.is_alive() for thread in threads)
+
+
+def test_ranges_that_the_runs_of_a_home_do_not_come_for_are_rung_for_in_another(
+    doorbell: Doorbell, ledger: Arrivals, tmp_path: Path
+) -> None:
+    """A host that fails holds up its files, but no message: any home reads those."""
+    other = Homes(doorbell.database, home_in(tmp_path / "other"), lease=timedelta(seconds=30))
+    other.join()
+    for home in (doorbell.homes, other):
+        home.beat()
+    cursors = Cursors(doorbell.database, ledger)
+    place = Partition(doorbell.orders.name, "kafka:orders", "cluster", "orders", "a", 0)
+    cursors.begin({place: (0, 0)}, "earliest")
+    (cursor,) = cursors.note({place: 0}, owner="me").values()
+    assert cursors.cut([Cut(cursor, 10, 100, ordered=False)]) == [True]
+
+    def rung_in() -> list[object]:
+        with doorbell.database.transaction() as connection:
+            return [row["home"] for row in connection.execute("select home from headgate.ring order by made_at")]
+
+    with doorbell.announcer() as announcer:
+        announcer.announce()
+        announcer.announce()
+        assert rung_in() == [HOME]
+        with doorbell.database.transaction() as connection:
+            connection.execute("update headgate.ring set made_at = now() - interval '1 minute'")
+        announcer.announce()
+        assert rung_in() == [HOME, other.check()]
+        with doorbell.database.transaction() as connection:
+            connection.execute("update headgate.ring set answered_at = now(), left_at = now()")
+            connection.execute("update headgate.home set alive_until = now() where home_id = %s", (HOME,))
+        announcer.announce()
+        assert rung_in() == [HOME, other.check(), other.check()], "nobody listens in the first home"

@@ -1,16 +1,22 @@
 """Applied, the server is as the code says; applied twice, nothing changes."""
 
+import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from harness import Stand, open_folder
+from headgate.errors import BadSettings, PrefectUnavailable
+from headgate.pipeline import Cron, Every, Pipeline, Rate, Table
+from headgate.reconcile.apply import apply
+from headgate.reconcile.declared import Declared, Rules
+from headgate.reconcile.rule_deployments import RULES
+from headgate.settings import Settings, WorkerSettings
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from specimens import pipeline
 
-from automations.apply import apply
-from worker.errors import BadSettings, PrefectUnavailable
-from worker.pipeline import Pipeline, Table
-from worker.settings import Settings, WorkerSettings
+# Deployments that belong to all tests on one server.
+SHARED = {"sweep/sweep", *(f"{name}/{name}" for name in RULES)}
 
 
 @pytest.fixture
@@ -25,8 +31,8 @@ async def changed(settings: Settings, *pipelines: Pipeline, dry_run: bool = Fals
         open_folder("headgate-prefect-") as home,
         temporary_settings({PREFECT_API_URL: settings.api_url, PREFECT_HOME: str(home)}),
     ):
-        changes = await apply(settings, pipelines, dry_run=dry_run)
-    return {change.kind: change.action for change in changes if change.name != "sweep/sweep"}
+        outcome = await apply(settings, Declared.of(settings, pipelines, Rules()), dry_run=dry_run)
+    return {change.kind: change.action for change in outcome.changes if change.name not in SHARED}
 
 
 def ours(stand: Stand) -> Pipeline:
@@ -41,7 +47,7 @@ def automation(stand: Stand, name: str) -> dict[str, object]:
     return found
 
 
-def deployment(stand: Stand, name: str) -> dict[str, object]:
+def deployment(stand: Stand, name: str) -> dict[str, Any]:
     found = stand.api("GET", f"/deployments/name/ingest/{name}").json()
     assert isinstance(found, dict)
     return found
@@ -111,6 +117,34 @@ async def test_a_change_of_the_code_updates_the_deployment_in_place(prefect_stan
     assert "elsewhere" in str(after["description"])
 
 
+async def test_a_schedule_is_seen_on_the_server_and_its_pause_is_respected(
+    prefect_stand: Stand, settings: Settings
+) -> None:
+    mine = replace(ours(prefect_stand), start=Cron("0 6 * * 1-5", timezone="Europe/Berlin"), rate=Rate(6))
+    await changed(settings, mine)
+    assert await changed(settings, mine) == everything("unchanged")
+    made = deployment(prefect_stand, mine.name)
+    (schedule,) = made["schedules"]
+    assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("0 6 * * 1-5", "Europe/Berlin")
+    assert schedule["active"] is True
+    told = "by the schedule 0 6 * * 1-5 (Europe/Berlin); at most 6 in any minute"
+    assert told in str(made["description"])
+    assert told in str(automation(prefect_stand, mine.name)["description"])
+
+    paused = f"/deployments/{made['id']}/schedules/{schedule['id']}"
+    prefect_stand.api("PATCH", paused, {"active": False})
+    assert await changed(settings, mine) == everything("unchanged")
+    every = replace(mine, start=Every("6h"))
+    assert (await changed(settings, every))["deployment"] == "updated"
+    (schedule,) = deployment(prefect_stand, mine.name)["schedules"]
+    assert (schedule["schedule"]["interval"], schedule["active"]) == (6 * 3600, False)
+    assert await changed(settings, every) == everything("unchanged")
+
+    assert (await changed(settings, ours(prefect_stand)))["deployment"] == "updated"
+    assert deployment(prefect_stand, mine.name)["schedules"] == []
+    assert await changed(settings, ours(prefect_stand)) == everything("unchanged")
+
+
 async def test_what_was_deleted_is_made_again(prefect_stand: Stand, settings: Settings) -> None:
     mine = ours(prefect_stand)
     await changed(settings, mine)
@@ -123,4 +157,19 @@ async def test_a_server_that_is_away_is_said() -> None:
     with pytest.raises(PrefectUnavailable, match=r"at http://127\.0\.0\.1:9/api does not answer"):
         await changed(away, pipeline())
     with pytest.raises(BadSettings, match="No Prefect server"):
-        await apply(away.model_copy(update={"api_url": None}), [])
+        await changed(away.model_copy(update={"api_url": None}))
+
+
+async def test_two_at_once_make_one_work_pool(prefect_stand: Stand, settings: Settings) -> None:
+    mine = ours(prefect_stand)
+    with (
+        open_folder("headgate-prefect-") as home,
+        temporary_settings({PREFECT_API_URL: settings.api_url, PREFECT_HOME: str(home)}),
+    ):
+        await asyncio.gather(
+            *(
+                apply(settings, Declared.of(settings, [replace(mine, name=f"{mine.name}-{n}")], Rules()))
+                for n in range(5)
+            )
+        )
+    assert await changed(settings, mine) == {**everything("created"), "work pool": "unchanged"}

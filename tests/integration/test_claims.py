@@ -1,20 +1,21 @@
 """Claims: one arrival is in one hand, and only that hand can write for it."""
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
-from harness import wait_until
+from harness import HOME, wait_until
+from headgate.errors import ArrivalRejected, Fenced
+from headgate.ledger import Arrivals, Claims, Database, DeadLetters, Homes, Rings
+from headgate.ledger.dead_letters import Selection
+from headgate.ledger.queries import QUERIES
+from headgate.model import ClaimedArrival, Reason, Stage, State
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from specimens import arrival, part, pipeline
-
-from worker.errors import ArrivalRejected, Fenced
-from worker.ledger import Arrivals, Claims, Database, DeadLetters, Rings
-from worker.ledger.dead_letters import Selection
-from worker.model import ClaimedArrival, Reason, Stage, State
 
 ORDERS = pipeline()
 
@@ -139,13 +140,13 @@ def test_an_arrival_whose_attempts_died_is_given_up_with_dead_letter_and_news(
     assert [fact.kind for fact in rings.posted()] == ["file.arrived", "arrivals.rejected"]
 
 
-def test_two_claimers_at_once_never_get_the_same_arrival(ledger: Arrivals, database: Database) -> None:
+def test_two_claimers_at_once_never_get_the_same_arrival(ledger: Arrivals, database: Database, homes: Homes) -> None:
     ledger.open([arrival() for _ in range(60)])
     some = pipeline(max_arrivals=7)
     start, taken = threading.Barrier(4), list[int]()
 
     def take(holder: str) -> None:
-        claims = Claims(database, lease=timedelta(seconds=30))
+        claims = Claims(database, lease=timedelta(seconds=30), homes=homes)
         start.wait(10)
         while found := claims.claim(some, holder=holder).arrivals:
             taken.extend(each.arrival_id for each in found)
@@ -188,9 +189,9 @@ def test_a_peek_shows_what_a_claim_would_take_and_takes_nothing(ledger: Arrivals
     assert [each.attempts for each in ledger.find()] == [0, 0]
 
 
-def test_a_lease_is_renewed_while_its_run_lives(ledger: Arrivals, database: Database) -> None:
+def test_a_lease_is_renewed_while_its_run_lives(ledger: Arrivals, database: Database, homes: Homes) -> None:
     """The lease is far shorter than the work; the thread keeps it, and stops with the run."""
-    claims = Claims(database, lease=timedelta(seconds=0.6))
+    claims = Claims(database, lease=timedelta(seconds=0.6), homes=homes)
     ledger.open([arrival()])
     (held,) = claims.claim(ORDERS, holder="run").arrivals
 
@@ -204,7 +205,7 @@ def test_a_lease_is_renewed_while_its_run_lives(ledger: Arrivals, database: Data
         return rest
 
     ages: list[timedelta] = []
-    with claims.renewing("run"):
+    with claims.holding("run"):
         wait_until(lambda: lease_left() > timedelta(0) and ages[-1] > timedelta(seconds=1.5), within=20)
         assert claims.claim(ORDERS, holder="other").arrivals == ()
         with fenced(database, claims, held):
@@ -214,13 +215,13 @@ def test_a_lease_is_renewed_while_its_run_lives(ledger: Arrivals, database: Data
     assert len(claims.claim(ORDERS, holder="other").arrivals) == 1
 
 
-def test_a_lease_that_was_lost_is_not_renewed(ledger: Arrivals, database: Database) -> None:
-    claims = Claims(database, lease=timedelta(seconds=0.3))
+def test_a_lease_that_was_lost_is_not_renewed(ledger: Arrivals, database: Database, homes: Homes) -> None:
+    claims = Claims(database, lease=timedelta(seconds=0.3), homes=homes)
     ledger.open([arrival()])
     claims.claim(ORDERS, holder="slow")
     due_now(database)
-    (held,) = Claims(database, lease=timedelta(seconds=30)).claim(ORDERS, holder="next").arrivals
-    with claims.renewing("slow"):
+    (held,) = Claims(database, lease=timedelta(seconds=30), homes=homes).claim(ORDERS, holder="next").arrivals
+    with claims.holding("slow"):
         with database.transaction() as connection:
             connection.execute("select pg_sleep(0.3)")
         with fenced(database, claims, held):
@@ -260,14 +261,16 @@ def test_one_lost_arrival_fences_all_of_the_transaction(ledger: Arrivals, claims
         pytest.fail("it was let in")
 
 
-def test_while_the_fence_holds_nobody_else_can_claim(ledger: Arrivals, claims: Claims, database: Database) -> None:
+def test_while_the_fence_holds_nobody_else_can_claim(
+    ledger: Arrivals, claims: Claims, database: Database, homes: Homes
+) -> None:
     """From the fence to the commit even an expired lease cannot be taken over."""
     ledger.open([arrival()])
     (held,) = claims.claim(ORDERS, holder="run").arrivals
     with database.transaction() as connection:
         claims.fence(connection, {held.arrival_id: held.epoch})
         connection.execute("update headgate.arrival set due_at = now() - interval '1 s'")
-        one_attempt_more = Claims(database, lease=timedelta(seconds=30)).claim(ORDERS, holder="other")
+        one_attempt_more = Claims(database, lease=timedelta(seconds=30), homes=homes).claim(ORDERS, holder="other")
         assert one_attempt_more.arrivals == ()
         claims.advance(connection, ORDERS.name, [part(held)], {})
     assert [each.state for each in ledger.find()] == [State.DONE]
@@ -372,9 +375,114 @@ def test_a_failure_of_a_lost_claim_changes_nothing(ledger: Arrivals, claims: Cla
 
 def test_what_is_handed_back_costs_no_attempt(ledger: Arrivals, claims: Claims) -> None:
     ledger.open([arrival(), arrival(), arrival()])
-    claims.claim(ORDERS, holder="drained", limit=2)
+    drained = claims.claim(ORDERS, holder="drained", limit=2).arrivals
     claims.claim(ORDERS, holder="other")
-    assert claims.release("drained") == 2
-    assert claims.release("drained") == 0
+    assert claims.release(drained) == 2
+    assert claims.release(drained) == 0
     again = claims.claim(ORDERS, holder="next").arrivals
     assert [(each.attempt, each.epoch) for each in again] == [(1, 2), (1, 2)]
+
+
+def test_nobody_hands_back_what_another_process_claimed_even_under_the_same_name(
+    ledger: Arrivals, claims: Claims, database: Database
+) -> None:
+    """A run that comes back after its process was killed must not give the dead attempt back."""
+    ledger.open([arrival()])
+    dead = claims.claim(ORDERS, holder="run").arrivals
+    due_now(database)
+    (mine,) = claims.claim(ORDERS, holder="run").arrivals
+    assert claims.release(dead) == 0
+    assert (mine.attempt, claims.release([mine])) == (2, 1)
+    assert [each.attempts for each in ledger.find()] == [1]
+
+
+def test_a_lease_that_ran_out_is_not_handed_back(ledger: Arrivals, claims: Claims, database: Database) -> None:
+    """Or a run that hangs each time would hang for ever, and no attempt would count."""
+    ledger.open([arrival()])
+    hung = claims.claim(ORDERS, holder="hung").arrivals
+    due_now(database)
+    assert claims.release(hung) == 0
+    assert [each.attempt for each in claims.claim(ORDERS, holder="next").arrivals] == [2]
+
+
+def test_what_waits_with_no_attempt_left_is_given_up(ledger: Arrivals, claims: Claims, database: Database) -> None:
+    """The allowed attempts were lowered: it would never be claimed, and rung for for ever."""
+    ledger.open([arrival()])
+    claims.claim(ORDERS, holder="killed")
+    due_now(database)
+    claims.release(claims.claim(ORDERS, holder="drained").arrivals)
+    assert [(each.state, each.attempts) for each in ledger.find()] == [(State.READY, 1)]
+    assert claims.claim(pipeline(attempts=1), holder="run").arrivals == ()
+    (record,) = ledger.find()
+    assert (record.state, record.reason) == (State.REJECTED, Reason.ATTEMPTS_USED_UP)
+
+
+def test_what_a_person_releases_has_all_its_attempts(ledger: Arrivals, claims: Claims, database: Database) -> None:
+    twice = pipeline(attempts=2)
+    (opened,) = ledger.open([arrival()])
+    for _ in range(2):
+        (held,) = claims.claim(twice, holder="run").arrivals
+        claims.postpone(held, Stage.PARSE, OSError("away"), timedelta(0))
+        due_now(database)
+    claims.claim(twice, holder="killed")
+    due_now(database)
+    claims.retry(pipeline(attempts=9), claims.claim(twice, holder="run").arrivals[0], Stage.PARSE, OSError("once"))
+    ledger.hold(opened.arrival_id)
+    ledger.release(opened.arrival_id)
+    assert [each.attempt for each in claims.claim(twice, holder="run").arrivals] == [1]
+
+
+@pytest.mark.parametrize("text", ["caf\udce9.csv", "a\0b"])
+def test_an_attempt_ends_whatever_its_error_quotes(ledger: Arrivals, claims: Claims, text: str) -> None:
+    ledger.open([arrival(), arrival()])
+    one, other = claims.claim(ORDERS, holder="run").arrivals
+    claims.reject(one, Stage.PARSE, ArrivalRejected(Reason.LOST, text))
+    claims.retry(ORDERS, other, Stage.PARSE, OSError(text))
+    assert sorted(each.state for each in ledger.find()) == [State.REJECTED, State.RETRY]
+
+
+def test_a_run_renews_its_other_leases_while_one_is_being_committed(
+    ledger: Arrivals, database: Database, homes: Homes
+) -> None:
+    """The commit takes longer than the lease: it ends well, and nothing of the claim is lost."""
+    claims = Claims(database, lease=timedelta(seconds=0.6), homes=homes)
+    ledger.open([arrival(), arrival()])
+    first, second = claims.claim(ORDERS, holder="run").arrivals
+    with claims.holding("run"):
+        with database.transaction() as connection:
+            claims.fence(connection, {first.arrival_id: first.epoch})
+            claims.advance(connection, ORDERS.name, [part(first, ended=False)], {})
+            connection.execute("select pg_sleep(1.5)")
+            claims.advance(connection, ORDERS.name, [part(first, ended=False)], {})
+            assert claims.claim(ORDERS, holder="other").arrivals == ()
+        with fenced(database, claims, first, second):
+            pass
+
+
+def test_what_a_look_reads_does_not_grow_with_what_waits(database: Database) -> None:
+    """Of 20,000 arrivals, files and ordered ranges, each look reads what it gives."""
+    fill = """
+    insert into headgate.arrival (identity, pipeline, source, kind, name, size_bytes, cluster, topic, topic_id,
+                                  partition, first_offset, end_offset, ordered, state)
+    select sha256(i::text::bytea), 'orders', 't', 'range', 'n', 1, 'c', 't', 't', i % 4, i, i + 1, i > 10000, 'ready'
+    from generate_series(1, 20000) as i
+    """
+    asked = {"pipelines": ["orders"], "most": [100], "pipeline": "orders", "attempts": 3, "arrivals": 100}
+    asked |= {
+        "bytes": 10**9,
+        "only": None,
+        "holder": "run",
+        "lease": timedelta(seconds=30),
+        "home": HOME,
+        "start": None,
+    }
+    with database.transaction() as connection:
+        connection.execute("alter table headgate.arrival disable trigger arrival_transition")
+        connection.execute(fill)
+        connection.execute("analyze headgate.arrival")
+        for query in ("outstanding", "peek", "claim", "reject_exhausted", "renew"):
+            plan = connection.execute(b"explain (analyze, buffers, format json) " + QUERIES[query], asked)
+            (row,) = plan.fetchall()
+            top = row["QUERY PLAN"][0]["Plan"]
+            assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 4000, query
+            assert "arrival" not in re.findall(r"'Seq Scan'[^{}]*?'Relation Name': '(\w+)'", str(top)), query

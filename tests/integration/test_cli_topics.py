@@ -7,19 +7,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from broker import Broker
 from harness import Stand, wait_until
+from headgate.app import App, open_app
+from headgate.errors import Misuse, NotFound
+from headgate.ledger import Arrivals, Cursors, Database
+from headgate.operations import cursor_moves as topics
+from headgate.operations.cursor_moves import Move
+from headgate.pipeline import Topic
+from headgate.settings import Settings
 from kafka_stand import covered, delete_records, listening, of_topics, publish, reach
-
-from worker import topics
-from worker.app import App, open_app
-from worker.errors import Misuse, NotFound
-from worker.ledger import Arrivals, Cursors, Database
-from worker.pipeline import Topic
-from worker.settings import Settings
-from worker.topics import Move
 
 PIPELINES = """
 import dataframely as dy
-from worker import Pipeline, Table, Topic
+from headgate import Pipeline, Table, Topic
 
 class Row(dy.Schema):
     id = dy.Int64(primary_key=True)
@@ -78,7 +77,7 @@ def test_a_halted_partition_is_shown_and_resumed_with_the_first_message_there_is
     listed = json.loads(stand.run("topics", "--json").stdout)
     assert [(each["partition"], each["next_offset"], each["lag"]) for each in listed] == [(0, 5, 5), (1, 0, 0)]
     status = json.loads(stand.run("status", "--json").stdout)
-    assert status["held_back"]["weather"].startswith("1 unfinished arrivals (max_waiting=1); 1 halted partition")
+    assert status["held_back"]["weather"].startswith("1 unfinished arrival (max_waiting=1); 1 halted partition")
 
     before = changes(stand)
     command = ("resume", "weather", topic, "0", "--reason", "nobody needs them")

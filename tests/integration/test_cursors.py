@@ -1,19 +1,19 @@
 """Cursors: a range is opened if, and only if, the cursor was moved over it."""
 
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 
 import pytest
-from harness import wait_until
+from harness import HOME, wait_until
+from headgate.errors import ArrivalRejected, NotFound
+from headgate.ledger import Arrivals, Claims, Cursors, Database, Rings
+from headgate.ledger.cursor import Cursor, Cut, Partition
+from headgate.ledger.queries import QUERIES
+from headgate.model import ClaimedArrival, Reason, Stage, State
+from headgate.pipeline import Pipeline, Topic
 from kafka_stand import check_each_once, of_topics, ranges
 from specimens import part
-
-from worker.errors import ArrivalRejected, NotFound
-from worker.ledger import Arrivals, Claims, Cursors, Database, Rings
-from worker.ledger.cursor import Cursor, Cut, Partition
-from worker.model import ClaimedArrival, Reason, Stage, State
-from worker.pipeline import Pipeline, Topic
 
 WEATHER = of_topics(Topic("weather"))
 ORDERED = of_topics(Topic("weather", ordered=True))
@@ -138,6 +138,26 @@ def test_start_is_for_what_is_seen_for_the_first_time(cursors: Cursors) -> None:
     assert [each.next_offset for each in cursors.find(pipeline="other")] == [70]
 
 
+def test_of_two_listeners_that_begin_a_source_at_once_the_second_is_not_first(
+    cursors: Cursors, database: Database
+) -> None:
+    """A partition that was added between their looks is taken in from its first message."""
+    with database.transaction() as connection:
+        connection.execute(QUERIES["cursor_lock"], asdict(place()))
+        second = threading.Thread(target=cursors.begin, args=({place(0): (0, 50), place(1): (0, 9)}, "latest"))
+        second.start()
+        wait_until(lambda: waits_for_a_lock(database))
+        connection.execute(QUERIES["cursor_begin"], {**asdict(place(0)), "offset": 40})
+    second.join(20)
+    assert {each.partition: each.next_offset for each in cursors.find()} == {0: 40, 1: 0}
+
+
+def waits_for_a_lock(database: Database) -> bool:
+    with database.transaction() as connection:
+        asked = "select 1 from pg_stat_activity where wait_event = 'advisory' and datname = current_database()"
+        return connection.execute(asked).fetchone() is not None
+
+
 def test_a_topic_that_was_made_again_is_begun_and_what_was_not_cut_of_the_old_is_lost(
     cursors: Cursors, database: Database
 ) -> None:
@@ -187,9 +207,11 @@ def test_of_an_ordered_topic_one_range_a_partition_is_handed_out(
     firsts = claimed(claims)
     assert [(each.range.partition, each.range.first) for each in firsts if each.range] == [(0, 0), (1, 0)]
     assert claimed(claims) == []
-    assert rings.outstanding("weather").claimable == 0, "nobody is to be rung for what may not be claimed"
+    assert rings.outstanding({"weather": 100}, HOME)["weather"].ranges == 0, (
+        "nobody is to be rung for what may not be claimed"
+    )
     end(database, claims, firsts[0])
-    assert rings.outstanding("weather").claimable == 1
+    assert rings.outstanding({"weather": 100}, HOME)["weather"].ranges == 1
     assert [each.name for each in claimed(claims)] == ["weather[0] 10-19"]
 
 

@@ -3,11 +3,10 @@
 from dataclasses import replace
 
 import pytest
+from headgate.errors import ArrivalRejected
+from headgate.ledger import Arrivals, Claims, Database
+from headgate.model import NewArrival, Reason, Stage
 from specimens import arrival, part, pipeline
-
-from worker.errors import ArrivalRejected
-from worker.ledger import Arrivals, Claims, Database
-from worker.model import NewArrival, Reason, Stage
 
 ORDERS = pipeline()
 

@@ -2,13 +2,12 @@
 
 import hashlib
 
-import psycopg
 import pytest
+from headgate.errors import LedgerRefused
+from headgate.ledger import Arrivals, Database, DeadLetters
+from headgate.ledger.dead_letters import Selection
+from headgate.model import DeadLetter, Fault, Reason, Stage
 from specimens import arrival
-
-from worker.ledger import Arrivals, Database, DeadLetters
-from worker.ledger.dead_letters import Selection
-from worker.model import DeadLetter, Fault, Reason, Stage
 
 
 def letter(arrival_id: int, row: int = 1, *, reason: Reason = Reason.SCHEMA, **given: object) -> DeadLetter:
@@ -64,7 +63,7 @@ def test_any_offending_value_can_be_shown(
 def test_a_record_is_set_aside_once(ledger: Arrivals, database: Database, dead_letters: DeadLetters) -> None:
     (opened,) = ledger.open([arrival()])
     aside(database, dead_letters, letter(opened.arrival_id))
-    with pytest.raises(psycopg.errors.UniqueViolation):
+    with pytest.raises(LedgerRefused, match="duplicate key"):
         aside(database, dead_letters, letter(opened.arrival_id))
     assert len(dead_letters.find(Selection())) == 1
 
@@ -129,6 +128,8 @@ def test_a_replay_closes_its_dead_letters_and_is_opened_once(
     ids = aside(database, dead_letters, letter(opened.arrival_id))
     again = arrival(keep=True)
     first, second = ledger.replay(again, ids), ledger.replay(again, ids)
+    assert first is not None
+    assert second is not None
     assert (first.known, second.known) == (False, True)
     assert first.arrival_id == second.arrival_id
     (closed,) = dead_letters.find(Selection(state="replayed"))

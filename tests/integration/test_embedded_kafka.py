@@ -3,17 +3,20 @@
 import asyncio
 import os
 import re
+import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from broker import Broker
 from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 from harness import open_folder, wait_until
-
-from worker.embedded.kafka import EmbeddedKafka
-from worker.embedded.supervisor import Supervisor
-from worker.errors import HeadgateError, Misuse
+from headgate.embedded.kafka import EmbeddedKafka
+from headgate.embedded.supervisor import Supervisor
+from headgate.errors import HeadgateError, Misuse
 
 
 def publish(bootstrap: str, topic: str, *values: str) -> None:
@@ -31,6 +34,7 @@ def read(bootstrap: str, topic: str, count: int) -> list[str]:
     return [(message.value() or b"").decode() for message in found]
 
 
+@pytest.mark.kills_services
 def test_it_keeps_its_messages_and_its_address_when_it_is_killed_and_comes_back(kafka: Broker) -> None:
     topic, before, bootstrap = kafka.topic(), kafka.pid, kafka.bootstrap
     publish(bootstrap, topic, "one", "two")
@@ -41,6 +45,7 @@ def test_it_keeps_its_messages_and_its_address_when_it_is_killed_and_comes_back(
     assert list(kafka.data.glob(f"{topic}-0/*.log"))
 
 
+@pytest.mark.kills_services
 def test_a_stopped_broker_answers_nobody_until_it_is_started(kafka: Broker) -> None:
     topic, pid = kafka.topic(), kafka.pid
     publish(kafka.bootstrap, topic, "one")
@@ -159,3 +164,33 @@ async def test_a_second_start_of_a_home_needs_no_maven(monkeypatch: pytest.Monke
             assert re.fullmatch(r"127\.0\.0\.1:\d+", again.bootstrap)
             assert again.ready()
         assert not again.ready()
+
+
+async def test_a_broker_that_recovers_its_log_for_longer_than_it_may_take_to_start_is_waited_for(kafka: Broker) -> None:
+    """A broker that was killed reads what it had not flushed; to kill it again would begin that anew, for ever."""
+    with open_folder("headgate-kafka-") as folder:
+        slow = EmbeddedKafka(home=folder)
+        slow.choose_ports()
+        slow.folder.mkdir()
+        jars = next(kafka.data.parent.glob("jars-*"))
+        (slow.folder / jars.name).symlink_to(jars)
+        await asyncio.to_thread(slow.prepare)
+        async with Supervisor() as supervisor:
+            await supervisor.start(slow.child())
+            await asyncio.to_thread(publish_to_new, slow.bootstrap, "recovered", 1000)
+            (before,) = supervisor.status()
+            os.killpg(before.pid, signal.SIGKILL)
+        assert not list(slow.data.glob(".kafka_cleanshutdown"))
+        said: list[str] = []
+        async with Supervisor(on_trouble=lambda _, line: said.append(line)) as supervisor:
+            await supervisor.start(replace(slow.child(), ready_within=1))
+            assert [each.restarts for each in supervisor.status()] == [0]
+            assert len(await asyncio.to_thread(read, slow.bootstrap, "recovered", 1000)) == 1000
+        assert any("it works, and is not ready after 1 seconds" in line for line in said)
+
+
+def publish_to_new(bootstrap: str, topic: str, count: int) -> None:
+    """Make a topic, and publish to it."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(60)
+    publish(bootstrap, topic, *map(str, range(count)))

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from headgate.embedded import unprivileged
+from headgate.embedded.home import LOOPBACK, hold
+from headgate.embedded.postgres import EmbeddedPostgres
+from headgate.embedded.supervisor import Supervisor
+from headgate.errors import Misuse
 
-from worker.embedded import unprivileged
-from worker.embedded.home import LOOPBACK, hold
-from worker.embedded.postgres import EmbeddedPostgres
-from worker.embedded.supervisor import Supervisor
-from worker.errors import Misuse
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

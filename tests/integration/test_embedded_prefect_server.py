@@ -13,10 +13,12 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
+from headgate.embedded.postgres import EmbeddedPostgres
+from headgate.embedded.prefect_server import PrefectServer
+from headgate.embedded.supervisor import Supervisor
+from headgate.private_names import Use
 
-from worker.embedded.postgres import EmbeddedPostgres
-from worker.embedded.prefect_server import PrefectServer
-from worker.embedded.supervisor import Supervisor
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -28,13 +30,13 @@ def home() -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def up(home: Path) -> AsyncIterator[tuple[Supervisor, PrefectServer]]:
+async def up(home: Path, *, internals: bool = True) -> AsyncIterator[tuple[Supervisor, PrefectServer]]:
     async with Supervisor() as supervisor:
         postgres = EmbeddedPostgres(home=home)
         postgres.prepare()
         await supervisor.start(postgres.child())
         postgres.create_databases()
-        server = PrefectServer(home=home, database_url=postgres.url("prefect"))
+        server = PrefectServer(home=home, database_url=postgres.url("prefect"), internals=internals)
         server.prepare()
         await supervisor.start(server.child())
         yield supervisor, server
@@ -95,3 +97,12 @@ async def test_a_killed_server_and_a_later_start_keep_port_and_data(home: Path) 
     async with up(home) as (_, later):
         assert later.api_url == server.api_url
         assert get(f"{later.api_url}/variables/name/kept").json()["value"] == 42
+
+
+@pytest.mark.parametrize("internals", [True, False])
+async def test_it_patches_prefect_unless_it_is_told_not_to(home: Path, *, internals: bool) -> None:
+    async with up(home, internals=internals) as (_, server):
+        assert get(f"{server.api_url}/health").json() is True
+    log = (home / "logs" / "prefect-server.log").read_text()
+    without = {str(use) for use in (Use.CHANGES, Use.APPLICATION, Use.TYPES) if str(use) in log}
+    assert without == (set() if internals else {Use.CHANGES, Use.APPLICATION, Use.TYPES})

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ import psutil
 import pytest
 from harness import wait_until
 
+pytestmark = pytest.mark.slow
+
 SUPERVISING = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from worker import fork_server
-from worker.embedded.child import Child
-from worker.embedded.supervisor import Supervisor
+from headgate.forking import fork_server
+from headgate.embedded.child import Child
+from headgate.embedded.supervisor import Supervisor
 folder, forks, *arguments = sys.argv[1:]
 folder = Path(folder)
 async def main():
@@ -39,7 +42,7 @@ async def main():
         await stop.wait()
 if forks == "forks":
     fork_server.start(("decimal",))
-    (folder / "server").write_text(str(fork_server._pid()))
+    (folder / "server").write_text(str(fork_server.pid()))
 asyncio.run(main())
 fork_server.stop()
 """
@@ -74,8 +77,16 @@ class Supervising:
 
     def start(self, forks: str, *arguments: str) -> dict[str, Any]:
         """Start it, and wait for its child; what that says of itself."""
+        self.begin(forks, *arguments)
+        return self.wait()
+
+    def begin(self, forks: str, *arguments: str) -> None:
+        """Start it."""
         command = [sys.executable, "-c", SUPERVISING, str(self.folder), forks, *arguments]
         self.process = subprocess.Popen(command, start_new_session=True)
+
+    def wait(self) -> dict[str, Any]:
+        """Wait for its child; what that says of itself."""
         wait_until(lambda: (self.folder / "up").exists() or self.process.poll() is not None)
         assert self.process.poll() is None
         return self.shown()
@@ -131,7 +142,7 @@ def test_how_a_fork_ended_is_told_and_it_is_started_again(
 ) -> None:
     first = supervising.start("forks", how)
     wait_until(lambda: supervising.shown()["pid"] != first["pid"])
-    assert supervising.restarts()[0] == f"a child {code} 0.5"
+    assert supervising.restarts()[0] == f"a child {code} 0.1"
     assert last_word in (tmp_path / "log").read_text(encoding="utf-8")
 
 
@@ -139,7 +150,7 @@ def test_a_fork_that_is_killed_is_started_again(supervising: Supervising) -> Non
     first = supervising.start("forks")
     os.kill(first["pid"], signal.SIGKILL)
     wait_until(lambda: supervising.shown()["pid"] != first["pid"])
-    assert supervising.restarts() == ["a child -9 0.5"]
+    assert supervising.restarts() == ["a child -9 0.1"]
 
 
 def test_forks_outlive_the_process_they_were_forked_from_and_are_kept_running_without_it(
@@ -167,3 +178,42 @@ def test_nothing_stays_when_the_supervisor_is_killed(supervising: Supervising) -
     supervising.process.kill()
     supervising.process.wait(30)
     assert psutil.wait_procs(processes, timeout=10)[1] == []
+
+
+def test_a_child_that_dies_while_the_fork_server_is_stopped_is_started_again(
+    supervising: Supervising, tmp_path: Path
+) -> None:
+    """The server can tell no exit code, and forks nothing: another takes its place."""
+    first = supervising.start("forks")
+    server = int((tmp_path / "server").read_text(encoding="ascii"))
+    os.kill(server, signal.SIGSTOP)
+    os.kill(first["pid"], signal.SIGKILL)
+    wait_until(lambda: supervising.shown()["pid"] != first["pid"], within=30)
+    assert supervising.restarts() == ["a child 255 0.1"]
+    assert not psutil.pid_exists(server)
+
+
+def test_a_stopped_fork_server_holds_up_no_end(supervising: Supervising, tmp_path: Path) -> None:
+    supervising.start("forks")
+    processes = supervising.processes()
+    os.kill(int((tmp_path / "server").read_text(encoding="ascii")), signal.SIGSTOP)
+    supervising.stop()
+    assert psutil.wait_procs(processes, timeout=10)[1] == []
+
+
+def test_a_fork_server_that_is_killed_while_it_forks_delays_the_start(supervising: Supervising, tmp_path: Path) -> None:
+    """And what it has forked, and nobody knows of, ends."""
+    supervising.begin("forks")
+    file = tmp_path / "server"
+    wait_until(lambda: file.exists() and file.read_text(encoding="ascii"), every=0.001)
+    os.kill(int(file.read_text(encoding="ascii")), signal.SIGKILL)
+    supervising.wait()
+    (child,) = (each for each in psutil.process_iter() if each.pid != os.getpid() and is_in(each, tmp_path / "inside"))
+    assert child.pid == supervising.shown()["pid"]
+
+
+def is_in(process: psutil.Process, folder: Path) -> bool:
+    """Whether a process stands in a folder."""
+    with suppress(psutil.Error):
+        return process.cwd() == str(folder)
+    return False

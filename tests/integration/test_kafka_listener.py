@@ -11,6 +11,9 @@ from broker import Broker
 from confluent_kafka import Producer
 from confluent_kafka.cimpl import NewPartitions
 from harness import Services, wait_until
+from headgate.ledger import Arrivals, Claims, Cursors, Database, Sources
+from headgate.ledger.summary import database_time
+from headgate.pipeline import Topic
 from kafka_stand import (
     check_each_once,
     covered,
@@ -25,10 +28,6 @@ from kafka_stand import (
 )
 from segments import empty_log
 from structlog.testing import capture_logs
-
-from worker.ledger import Arrivals, Claims, Cursors, Database
-from worker.ledger.summary import database_time
-from worker.pipeline import Topic
 
 Covered = Callable[[str, int], None]
 
@@ -109,6 +108,25 @@ def test_while_something_waits_for_a_run_messages_gather_until_they_are_old_enou
         assert len(claims.claim(pipeline, holder="run").arrivals) == 1
         await_covered(topic, 7)
     assert ranges(database, topic) == [(0, 0, 1), (0, 1, 7)]
+
+
+def test_while_a_range_waits_for_a_run_what_comes_behind_it_becomes_one_range(
+    kafka: Broker, database: Database, cursors: Cursors, claims: Claims, await_covered: Covered
+) -> None:
+    """As after an outage of Kafka: runs are busy for long, and each small range would cost as much as a large one."""
+    topic = kafka.topic(partitions=2)
+    pipeline = of_topics(Topic(topic, max_age=6))
+    publish(kafka, topic, 1)
+    with listening(reach(kafka, group=topic), cursors, [pipeline]):
+        await_covered(topic, 1)
+        for _ in range(3):
+            publish(kafka, topic, 2)
+            wait_until(lambda: any(each.lag for each in cursors.find()), within=20)
+        publish(kafka, topic, 4, partition=1)
+        await_covered(topic, 5)
+        assert len(claims.claim(pipeline, holder="run").arrivals) == 2
+        await_covered(topic, 11)
+    assert ranges(database, topic) == [(0, 0, 1), (0, 1, 7), (1, 0, 4)]
 
 
 def test_a_pipeline_with_too_much_on_its_way_is_held_back_and_no_other(
@@ -248,6 +266,7 @@ def test_what_was_deleted_before_it_was_taken_in_halts_its_partition_and_no_othe
     assert len([log for log in logs if log["event"] == "partition halted"]) == 1
 
 
+@pytest.mark.kills_services
 def test_a_log_that_was_truncated_halts_its_partition(
     kafka: Broker, database: Database, cursors: Cursors, await_covered: Covered
 ) -> None:
@@ -269,6 +288,7 @@ def test_a_log_that_was_truncated_halts_its_partition(
     assert lost(database) == [(halted.topic_id, 2, 5)]
 
 
+@pytest.mark.kills_services
 def test_a_log_that_lost_messages_and_has_grown_past_its_cursor_again_halts_its_partition(
     kafka: Broker, database: Database, cursors: Cursors, await_covered: Covered
 ) -> None:
@@ -320,6 +340,7 @@ def test_of_a_transaction_nothing_is_cut_before_its_end(
 
 # kafka-python leaves a socket that could not be connected to the garbage collector.
 @pytest.mark.filterwarnings("ignore:.*unclosed <socket:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.kills_services
 def test_a_broker_that_is_absent_at_the_start_and_goes_away_later_is_waited_for(
     kafka: Broker, cursors: Cursors, await_covered: Covered
 ) -> None:
@@ -352,7 +373,8 @@ def await_look(database: Database, cursors: Cursors) -> None:
 
 
 def told(logs: Sequence[Mapping[str, object]]) -> list[str]:
-    return [str(log["event"]) for log in logs if "answer" in str(log["event"])]
+    events = (str(log["event"]) for log in logs)
+    return [event for event in events if "answer" in event or "not currently accepting" in event]
 
 
 def test_while_the_database_is_away_nothing_is_cut_and_the_place_in_the_group_is_kept(
@@ -380,3 +402,33 @@ def members(kafka: Broker, group: str) -> list[str]:
     admin = kafka.admin()
     described = admin.describe_consumer_groups([group])[group].result(30)
     return [member.member_id for member in described.members]
+
+
+def test_a_session_that_the_broker_will_not_have_is_told_with_what_to_set(kafka: Broker, cursors: Cursors) -> None:
+    topic = kafka.topic()
+    settings = reach(kafka, group=topic).model_copy(update={"session_seconds": 3600.0})
+    with capture_logs() as logs, listening(settings, cursors, [of_topics(Topic(topic))]):
+        wait_until(lambda: any("session" in str(line["event"]) for line in logs), within=60)
+    [said] = {str(line["event"]) for line in logs if line["log_level"] == "warning"}
+    assert said == (
+        f"Kafka at {settings.bootstrap} refuses a session of 3600 s: set HEADGATE_KAFKA_SESSION_SECONDS to what its "
+        "group.min.session.timeout.ms and group.max.session.timeout.ms allow (6 to 1800 by default)."
+    )
+
+
+def test_a_paused_topic_waits_and_its_neighbour_does_not(
+    kafka: Broker, database: Database, cursors: Cursors, await_covered: Covered
+) -> None:
+    stopped, other = kafka.topic(), kafka.topic()
+    sources = Sources(database)
+    pipeline = of_topics(Topic(stopped), Topic(other))
+    with database.transaction() as connection:
+        sources.pause(connection, pipeline.name, [Topic(stopped).name], by="a test", reason="so")
+    with listening(reach(kafka, group=stopped), cursors, [pipeline], sources.paused):
+        publish(kafka, stopped, 3)
+        publish(kafka, other, 4)
+        await_covered(other, 4)
+        assert covered(database, stopped) == 0
+        with database.transaction() as connection:
+            sources.resume(connection, pipeline.name, [Topic(stopped).name], by="a test", reason="so")
+        await_covered(stopped, 3)

@@ -15,14 +15,13 @@ from broker import Broker
 from certificates import STORE_PASSWORD, ClientCertificate
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin._scram import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+from headgate.errors import HeadgateError, KafkaUnavailable
+from headgate.kafka.clients import open_admin, open_consumer
+from headgate.kafka.connection import client_options, librdkafka_options
+from headgate.kafka.ranges import open_reader
+from headgate.settings import KafkaSettings
 from kafka import KafkaProducer, TopicPartition
 from topics import position, publish
-
-from worker.errors import HeadgateError, KafkaUnavailable
-from worker.kafka.clients import open_admin, open_consumer
-from worker.kafka.connection import client_options, librdkafka_options
-from worker.kafka.ranges import open_reader
-from worker.settings import KafkaSettings
 
 CLIENT_SECRET = "of the client"  # noqa: S105 - of a client that is made up here
 WRONG = "not this one"
@@ -63,7 +62,7 @@ def token_giver() -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def scram(kafka: Broker) -> None:
     """Make the user known for both kinds of SCRAM."""
     admin = kafka.admin()
@@ -155,7 +154,7 @@ def test_a_certificate_opens_the_way_for_both_clients(kafka: Broker) -> None:
 
 def test_a_certificate_that_is_missing_or_unknown_is_told_by_the_variable(kafka: Broker, tmp_path: Path) -> None:
     unknown = ClientCertificate(tmp_path / "other.pem", tmp_path / "other.key")
-    unknown.make(tmp_path / "other.p12")
+    unknown.make()
     none = dict.fromkeys(("certificate_file", "key_file", "key_password"))
     for wrong in (none, {"certificate_file": unknown.file, "key_file": unknown.key}):
         said = refused(mutual(kafka, **wrong))

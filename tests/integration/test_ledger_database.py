@@ -4,21 +4,26 @@ import subprocess
 import sys
 import threading
 from datetime import timedelta
+from importlib import resources
+from typing import Any
 
 import psycopg
 import pytest
-from harness import Services
+from harness import Services, Stand
+from headgate.errors import BadSettings, LedgerUnavailable, WrongDatabase
+from headgate.ledger import Arrivals, Database
+from headgate.ledger.database import RELIABLE
+from headgate.ledger.locks import Lock
+from headgate.ledger.summary import RingCounts, database_time, ring_counts, summaries
 from specimens import arrival
 
-from worker.errors import BadSettings, LedgerUnavailable
-from worker.ledger import Arrivals, Database
-from worker.ledger.summary import RingCounts, database_time, ring_counts, summaries
-
-MIGRATIONS = ["0001_ledger.sql", "0002_ranges.sql", "0003_hops.sql", "0004_leader_epochs.sql"]
+MIGRATIONS = sorted(
+    each.name for each in resources.files("headgate.ledger").joinpath("migrations").iterdir() if each.name[0].isdigit()
+)
 SECRET = "s3cr3t"  # noqa: S105 - what must not be shown
 MIGRATE = """
 import sys
-from worker.ledger import Database
+from headgate.ledger import Database
 with Database(sys.argv[1]) as database:
     sys.stdin.readline()
     applied = database.migrate()
@@ -54,6 +59,32 @@ def test_migrations_applied_by_two_processes_at_once_are_applied_once(database_u
         assert database.migrate() == []
 
 
+def test_a_ledger_that_a_newer_headgate_has_migrated_is_refused_and_left_as_it_is(database: Database) -> None:
+    with database.transaction() as connection:
+        connection.execute("insert into headgate.migration (name) values ('9999_later.sql')")
+        connection.execute("delete from headgate.migration where name = %s", (MIGRATIONS[-1],))
+    with pytest.raises(WrongDatabase, match=r"newer Headgate \(9999_later\.sql is unknown here\); upgrade this one\.$"):
+        database.migrate()
+    with database.transaction() as connection:
+        there = {row["name"] for row in connection.execute("select name from headgate.migration")}
+    assert there == {*MIGRATIONS[:-1], "9999_later.sql"}
+
+
+@pytest.mark.parametrize("command", ["listen", "work"])
+def test_an_old_process_on_a_newer_ledger_ends_with_one_line(
+    prefect_stand: Stand, database: Database, database_url: str, command: str
+) -> None:
+    """It is started again during an upgrade, say, on a machine whose turn has not come."""
+    with database.transaction() as connection:
+        connection.execute("insert into headgate.migration (name) values ('9999_later.sql')")
+    done = prefect_stand.run(command, env={"HEADGATE_DATABASE_URL": database_url}, check=False)
+    assert done.returncode == 2
+    *_, last = done.stderr.splitlines()
+    assert last.startswith("headgate: PostgreSQL at")
+    assert last.endswith("upgrade this one.")
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -83,11 +114,45 @@ def test_a_listening_connection_says_the_same(database_url: str) -> None:
         assert connection.info.status.name == "OK"
 
 
+def test_each_connection_passes_standbys_over_and_gives_a_vanished_host_up(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of transactions, of notifications and of locks: after a failover none may wait for an old primary."""
+    made: list[dict[str, str]] = []
+    connect = psycopg.Connection.connect
+
+    def seen(_: object, /, url: str, **options: Any) -> psycopg.Connection[Any]:
+        opened = connect(url, **options)
+        made.append(opened.info.get_parameters())
+        return opened
+
+    monkeypatch.setattr(psycopg.Connection, "connect", classmethod(seen))
+    with Database(database_url) as database:
+        with database.transaction() as connection:
+            made.append(connection.info.get_parameters())
+        with database.listening("headgate"), database.alone(Lock.APPLY):
+            pass
+    assert len(made) >= 3
+    wanted = {name: str(value) for name, value in RELIABLE.items()}
+    assert wanted.keys() >= {"target_session_attrs", "tcp_user_timeout", "keepalives_idle"}
+    assert [{name: each[name] for name in RELIABLE} for each in made] == [wanted] * len(made)
+
+
+def test_what_the_url_says_of_a_connection_holds(database_url: str) -> None:
+    own = psycopg.conninfo.make_conninfo(database_url, tcp_user_timeout=7000, target_session_attrs="any")
+    with Database(own) as database, database.transaction() as connection:
+        found = connection.info.get_parameters()
+    assert found["tcp_user_timeout"] == "7000"
+    assert found.get("target_session_attrs", "any") == "any"  # defaults are left out
+    assert found["keepalives_idle"] == "10"
+
+
 def test_a_wrong_password_is_said_and_not_shown(database_url: str) -> None:
     right = psycopg.conninfo.conninfo_to_dict(database_url)
     wrong = psycopg.conninfo.make_conninfo(database_url, password=SECRET, user="nobody_we_know")
-    with Database(wrong, wait=1) as database, pytest.raises(LedgerUnavailable) as caught:
+    with Database(wrong) as database, pytest.raises(WrongDatabase, match="correct HEADGATE_DATABASE_URL") as caught:
         database.migrate()
+    assert "does not answer" not in str(caught.value)
     assert SECRET not in str(caught.value)
     assert str(right["password"]) not in str(caught.value)
 

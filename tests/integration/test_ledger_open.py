@@ -5,14 +5,12 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import psycopg
 import pytest
+from headgate.errors import LedgerRefused, NotFound
+from headgate.ledger import Arrivals, Claims, Database, Homes, Rings
+from headgate.model import ArrivalRecord, FilePosition, Opened, Reason, State
+from headgate.pipeline import Folder
 from specimens import arrival, part, pipeline
-
-from worker.errors import NotFound
-from worker.ledger import Arrivals, Claims, Database, Rings
-from worker.model import ArrivalRecord, FilePosition, Opened, Reason, State
-from worker.pipeline import Folder
 
 ORDERS = pipeline()
 
@@ -105,7 +103,7 @@ def test_what_is_opened_as_rejected_has_its_dead_letter_and_its_news(
 
 
 def test_opened_at_the_same_time_the_same_bytes_are_one_arrival_and_duplicates(
-    ledger: Arrivals, database: Database
+    ledger: Arrivals, database: Database, homes: Homes
 ) -> None:
     """Listeners on two machines share one ledger: its index decides, not their clocks."""
     start, opened = threading.Barrier(4), list[Opened]()
@@ -113,7 +111,7 @@ def test_opened_at_the_same_time_the_same_bytes_are_one_arrival_and_duplicates(
     def ask() -> None:
         mine = arrival(content=b"the same")
         start.wait(10)
-        opened.extend(Arrivals(database).open([mine]))
+        opened.extend(Arrivals(database, homes).open([mine]))
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
@@ -124,12 +122,14 @@ def test_opened_at_the_same_time_the_same_bytes_are_one_arrival_and_duplicates(
     assert len(ledger.find()) == 4
 
 
-def test_opened_at_the_same_time_the_same_identity_is_one_arrival(ledger: Arrivals, database: Database) -> None:
+def test_opened_at_the_same_time_the_same_identity_is_one_arrival(
+    ledger: Arrivals, database: Database, homes: Homes
+) -> None:
     mine, start, opened = arrival(), threading.Barrier(4), list[Opened]()
 
     def ask() -> None:
         start.wait(10)
-        opened.extend(Arrivals(database).open([mine]))
+        opened.extend(Arrivals(database, homes).open([mine]))
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
@@ -151,7 +151,7 @@ def test_no_way_leads_out_of_a_terminal_state(ledger: Arrivals, claims: Claims, 
     else:
         arrival_id = ledger.open([arrival(content=b"x")])[0].arrival_id
     for state in set(State) - {end}:
-        with pytest.raises(psycopg.errors.CheckViolation, match="no way leads"), database.transaction() as connection:
+        with pytest.raises(LedgerRefused, match="no way leads"), database.transaction() as connection:
             connection.execute(
                 "update headgate.arrival set state = %s, content_key = null where arrival_id = %s",
                 (state.value, arrival_id),
@@ -162,7 +162,7 @@ def test_no_way_leads_out_of_a_terminal_state(ledger: Arrivals, claims: Claims, 
 def test_each_transition_leaves_a_line_in_the_audit(ledger: Arrivals, claims: Claims, database: Database) -> None:
     ledger.open([arrival()])
     (held,) = claims.claim(ORDERS, holder="first").arrivals
-    claims.release("first")
+    claims.release([held])
     done(claims, database)
     _, lines = ledger.show(held.arrival_id)
     assert [(line.from_state, line.to_state, line.epoch, line.by) for line in lines] == [
@@ -224,7 +224,7 @@ def test_a_held_arrival_waits_until_it_is_released(ledger: Arrivals, claims: Cla
     with pytest.raises(NotFound, match="is held: it is not waiting"):
         ledger.hold(opened.arrival_id)
     ledger.release(opened.arrival_id)
-    with pytest.raises(NotFound, match="is ready: it is not held"):
+    with pytest.raises(NotFound, match="is ready: it is neither held nor parked"):
         ledger.release(opened.arrival_id)
     assert len(claims.claim(ORDERS, holder="run").arrivals) == 1
 

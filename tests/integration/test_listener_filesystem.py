@@ -1,6 +1,7 @@
 """Files dropped into real folders, watched by the real listener, opened in the real ledger."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,23 +12,24 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import dataframely as dy
 import pytest
+from harness import home_in
+from headgate.errors import LedgerUnavailable
+from headgate.ledger import Arrivals, Database, Homes
+from headgate.listeners.files import FileListener
+from headgate.model import ArrivalRecord, NewArrival, Opened, Places, Reason
+from headgate.pipeline import Folder, Marker, Pipeline, Quiet, Table
+from headgate.settings import ListenerSettings
 from watchdog.utils import BaseThread
-
-from worker.errors import LedgerUnavailable
-from worker.ledger import Arrivals, Database
-from worker.listeners import FileListener
-from worker.model import ArrivalRecord, NewArrival, Opened, Places
-from worker.pipeline import Folder, Marker, Pipeline, Quiet, Table
-from worker.settings import ListenerSettings
 
 BYTES = b"id\n1\n"
 OTHER = "/dev/shm"  # noqa: S108 - another file system; only fresh folders are made there
-# pytest makes its own list of warnings, so what `worker.listeners.watch` ignores is ignored here again.
+# pytest makes its own list of warnings, so what `headgate.listeners.files.watch` ignores is ignored here again.
 pytestmark = pytest.mark.filterwarnings("ignore:Callback with id:RuntimeWarning")
 THREADS = 3  # of a watch: the observer, the inotify reader, the emitter
 
@@ -44,6 +46,7 @@ class Site:
 
     home: Path
     ledger: Arrivals
+    homes: Homes
     folder: Folder
     inbox: Path
     scan_seconds: float = 3600  # so that what is found was reported, unless a test says otherwise
@@ -67,6 +70,8 @@ class Site:
             places=self.places,
             settings=ListenerSettings(scan_seconds=self.scan_seconds),
             ledger=self.ledger,
+            homes=self.homes,
+            lease=timedelta(seconds=3),
             stop=stop,
         )
 
@@ -107,8 +112,10 @@ def listening(site: Site) -> Iterator[FileListener]:
 
 
 @pytest.fixture
-def site(tmp_path: Path, ledger: Arrivals) -> Site:
-    return Site(home=tmp_path, inbox=tmp_path / "inbox", ledger=ledger, folder=Folder("in", duplicates="keep"))
+def site(tmp_path: Path, ledger: Arrivals, homes: Homes) -> Site:
+    return Site(
+        home=tmp_path, inbox=tmp_path / "inbox", ledger=ledger, homes=homes, folder=Folder("in", duplicates="keep")
+    )
 
 
 def settled(site: Site, count: int) -> None:
@@ -153,9 +160,9 @@ def test_an_old_file_with_a_writer_is_waited_for_however_old_it_says_it_is(site:
     assert {arrival.name: arrival.size for arrival in site.arrivals()}["old.csv"] == 2
 
 
-def test_an_old_file_that_is_moved_in_waits_for_nothing(tmp_path: Path, ledger: Arrivals) -> None:
+def test_an_old_file_that_is_moved_in_waits_for_nothing(tmp_path: Path, ledger: Arrivals, homes: Homes) -> None:
     patient = Folder("in", duplicates="keep", ready=Quiet(3600))
-    site = Site(home=tmp_path, inbox=tmp_path / "inbox", ledger=ledger, folder=patient)
+    site = Site(home=tmp_path, inbox=tmp_path / "inbox", ledger=ledger, homes=homes, folder=patient)
     file = tmp_path / "old.csv"
     file.write_bytes(BYTES)
     with listening(site):
@@ -248,8 +255,10 @@ def test_a_file_that_is_replaced_again_and_again_is_never_read_half(site: Site) 
     assert b"299" * 1000 in contents
 
 
-def test_the_same_bytes_again_are_recorded_as_duplicates_and_archived(tmp_path: Path, ledger: Arrivals) -> None:
-    site = Site(home=tmp_path, inbox=tmp_path / "inbox", ledger=ledger, folder=Folder("in"))
+def test_the_same_bytes_again_are_recorded_as_duplicates_and_archived(
+    tmp_path: Path, ledger: Arrivals, homes: Homes
+) -> None:
+    site = Site(home=tmp_path, inbox=tmp_path / "inbox", ledger=ledger, homes=homes, folder=Folder("in"))
     with listening(site):
         (site.root / "a.csv").write_bytes(BYTES)
         settled(site, 1)
@@ -265,9 +274,16 @@ def test_the_same_bytes_again_are_recorded_as_duplicates_and_archived(tmp_path: 
     assert len(site.spooled()) == 2
 
 
-def test_files_that_stay_are_taken_in_once_and_again_when_they_change(tmp_path: Path, ledger: Arrivals) -> None:
+def test_files_that_stay_are_taken_in_once_and_again_when_they_change(
+    tmp_path: Path, ledger: Arrivals, homes: Homes
+) -> None:
     site = Site(
-        home=tmp_path, inbox=tmp_path / "inbox", ledger=ledger, folder=Folder("in", after="leave"), scan_seconds=0.1
+        home=tmp_path,
+        inbox=tmp_path / "inbox",
+        ledger=ledger,
+        homes=homes,
+        folder=Folder("in", after="leave"),
+        scan_seconds=0.1,
     )
     with listening(site):
         (site.root / "a.csv").write_bytes(BYTES)
@@ -280,9 +296,9 @@ def test_files_that_stay_are_taken_in_once_and_again_when_they_change(tmp_path: 
     assert len(list(site.root.iterdir())) == 2
 
 
-def test_a_marked_file_is_taken_in_when_its_marker_comes(tmp_path: Path, ledger: Arrivals) -> None:
+def test_a_marked_file_is_taken_in_when_its_marker_comes(tmp_path: Path, ledger: Arrivals, homes: Homes) -> None:
     folder = Folder("in", ready=Marker(".done"), duplicates="keep")
-    site = Site(home=tmp_path, inbox=tmp_path / "inbox", ledger=ledger, folder=folder)
+    site = Site(home=tmp_path, inbox=tmp_path / "inbox", ledger=ledger, homes=homes, folder=folder)
     with listening(site):
         (site.root / "a.csv").write_bytes(BYTES)
         (site.root / "b.csv").write_bytes(BYTES)
@@ -293,9 +309,11 @@ def test_a_marked_file_is_taken_in_when_its_marker_comes(tmp_path: Path, ledger:
         settled(site, 2)
 
 
-def test_an_inbox_on_another_file_system_works_the_same(tmp_path: Path, ledger: Arrivals) -> None:
+def test_an_inbox_on_another_file_system_works_the_same(tmp_path: Path, ledger: Arrivals, homes: Homes) -> None:
     with tempfile.TemporaryDirectory(dir=OTHER) as inbox:
-        site = Site(home=tmp_path, inbox=Path(inbox), ledger=ledger, folder=Folder("in", duplicates="keep"))
+        site = Site(
+            home=tmp_path, inbox=Path(inbox), ledger=ledger, homes=homes, folder=Folder("in", duplicates="keep")
+        )
         with listening(site):
             (site.root / "sub").mkdir()
             for number in range(100):
@@ -338,9 +356,11 @@ def test_what_no_watch_reported_is_found_by_the_scan(site: Site) -> None:
         assert listener.found_by_scan == before + 1
 
 
-def test_one_folder_that_cannot_be_watched_does_not_stop_the_others(tmp_path: Path, ledger: Arrivals) -> None:
+def test_one_folder_that_cannot_be_watched_does_not_stop_the_others(
+    tmp_path: Path, ledger: Arrivals, homes: Homes
+) -> None:
     (tmp_path / "file").touch()
-    good = Site(home=tmp_path, inbox=tmp_path / "inbox", ledger=ledger, folder=Folder("in"))
+    good = Site(home=tmp_path, inbox=tmp_path / "inbox", ledger=ledger, homes=homes, folder=Folder("in"))
     stop = threading.Event()
     listener = FileListener(
         pipelines=[
@@ -351,6 +371,8 @@ def test_one_folder_that_cannot_be_watched_does_not_stop_the_others(tmp_path: Pa
         places=good.places,
         settings=ListenerSettings(),
         ledger=ledger,
+        homes=homes,
+        lease=timedelta(seconds=3),
         stop=stop,
     )
     thread = threading.Thread(target=listener.run)
@@ -362,6 +384,60 @@ def test_one_folder_that_cannot_be_watched_does_not_stop_the_others(tmp_path: Pa
     finally:
         stop.set()
         thread.join(timeout=20)
+
+
+def test_a_path_too_long_for_an_index_is_taken_in_like_any_other(
+    tmp_path: Path, ledger: Arrivals, homes: Homes
+) -> None:
+    """Twelve nested folders of long names; whoever may write to the inbox can make them."""
+    for after, left in (("archive", 0), ("leave", 2)):
+        root = tmp_path / after
+        folder = Folder("in", recursive=True, after=after)  # type: ignore[arg-type]
+        site = Site(home=tmp_path, inbox=root / "i", ledger=ledger, homes=homes, folder=folder, scan_seconds=0.2)
+        site.root.mkdir(parents=True)
+        at = os.open(site.root, os.O_RDONLY)
+        for number in range(12):
+            # Random, for an index compresses what repeats.
+            name = "".join(uuid4().hex for _ in range(7)) + f"{number:02}"
+            os.mkdir(name, dir_fd=at)
+            below = os.open(name, os.O_RDONLY, dir_fd=at)
+            os.close(at)
+            at = below
+        for name, content in (("a.csv", BYTES), ("b.csv", b"id\n2\n")):
+            with os.fdopen(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=at), "wb") as file:
+                file.write(content)
+        os.close(at)
+        with listening(site):
+            until(lambda: site.states() == {"ready": 2})  # noqa: B023 - called at once
+            (site.root / "c.csv").write_bytes(b"id\n3\n")
+            until(lambda: site.states() == {"ready": 3})  # noqa: B023 - called at once
+        with listening(site):
+            (site.root / "d.csv").write_bytes(b"id\n4\n")
+            until(lambda: site.states() == {"ready": 4})  # noqa: B023 - called at once
+        assert len([path for path in site.root.rglob("*") if path.name in {"a.csv", "b.csv"}]) == left
+
+
+def test_a_file_that_the_ledger_refuses_is_rejected_alone_with_its_bytes(site: Site, database: Database) -> None:
+    """All are opened in one transaction; the cause here is a rule of the database's owner."""
+    refuse = """
+    create function no() returns trigger language plpgsql as $$ begin
+        if new.name like 'bad%' and new.state = 'ready' then raise 'no bad names'; end if; return new;
+    end $$;
+    create trigger no before insert on headgate.arrival for each row execute function no()
+    """
+    with database.transaction() as connection:
+        connection.execute(refuse.encode())
+    site.root.mkdir(parents=True)
+    for name in ("a.csv", "bad.csv", "c.csv"):
+        (site.root / name).write_text(f"id\n{len(name)}\n", encoding="utf-8")
+    (site.root / "c.csv").write_bytes(b"id\n9\n")
+    with listening(site):
+        settled(site, 3)
+        until(lambda: [path.read_bytes() for path in site.places.rejected.rglob("bad.csv")] == [b"id\n7\n"])
+    assert site.states() == {"ready": 2, "rejected": 1}
+    (rejected,) = [each for each in site.arrivals() if each.state == "rejected"]
+    assert (rejected.name, rejected.reason) == ("bad.csv", Reason.REFUSED)
+    assert "no bad names" in str(rejected.detail)
 
 
 class Unreachable(Arrivals):
@@ -377,11 +453,12 @@ class Unreachable(Arrivals):
         return opened
 
 
-def test_a_commit_whose_answer_was_lost_gives_one_arrival(tmp_path: Path, database_url: str) -> None:
+def test_a_commit_whose_answer_was_lost_gives_one_arrival(tmp_path: Path, database_url: str, homes: Homes) -> None:
     with Database(database_url) as database:
         database.migrate()
-        ledger = Unreachable(database)
-        site = Site(home=tmp_path, inbox=tmp_path / "inbox", ledger=ledger, folder=Folder("in"))
+        homes = Homes(database, home_in(tmp_path), lease=timedelta(seconds=30))
+        ledger = Unreachable(database, homes)
+        site = Site(home=tmp_path, inbox=tmp_path / "inbox", ledger=ledger, homes=homes, folder=Folder("in"))
         with listening(site):
             ledger.away.set()
             (site.root / "a.csv").write_bytes(BYTES)
@@ -411,33 +488,40 @@ def test_a_second_listener_waits_until_the_first_is_gone(site: Site) -> None:
 
 PROGRAM = """
 import sys, threading
+from datetime import timedelta
 from pathlib import Path
-from worker.ledger import Arrivals, Database
+from harness import home_in
+from headgate.ledger import Arrivals, Database, Homes
 from test_listener_filesystem import Site
-from worker.pipeline import Folder
+from headgate.pipeline import Folder
 home, inbox, pipeline, url = sys.argv[1:]
 with Database(url) as database:
-    site = Site(home=Path(home), inbox=Path(inbox), ledger=Arrivals(database), folder=Folder("in", duplicates="keep"),
-                pipeline=pipeline)
+    homes = Homes(database, home_in(Path(home)), lease=timedelta(seconds=30))
+    site = Site(home=Path(home), inbox=Path(inbox), ledger=Arrivals(database, homes), homes=homes, pipeline=pipeline,
+                folder=Folder("in", duplicates="keep"))
     site.listener(threading.Event()).run()
 """
 
 
 @pytest.mark.parametrize("place", ["intake.after-take", "intake.before-open", "intake.after-open"])
 @pytest.mark.parametrize("where", ["same file system", "other file system"])
-def test_a_kill_at_any_moment_of_intake_gives_one_arrival_each(
-    tmp_path: Path, ledger: Arrivals, database_url: str, place: str, where: str
+def test_a_kill_at_any_moment_of_intake_gives_one_arrival_each(  # noqa: PLR0913, PLR0917 - fixtures
+    tmp_path: Path, ledger: Arrivals, database_url: str, place: str, where: str, homes: Homes
 ) -> None:
     parent = OTHER if where == "other file system" else tmp_path
     with tempfile.TemporaryDirectory(dir=parent) as inbox:
         folder = Folder("in", duplicates="keep")
-        site = Site(home=tmp_path, inbox=Path(inbox), ledger=ledger, folder=folder)
+        site = Site(home=tmp_path, inbox=Path(inbox), ledger=ledger, homes=homes, folder=folder)
         site.root.mkdir(parents=True)
         for number in range(20):
             (site.root / f"{number}.csv").write_bytes(BYTES)
         killed = subprocess.run(
             [sys.executable, "-c", PROGRAM, tmp_path, inbox, site.pipeline, database_url],
-            env={**os.environ, "HEADGATE_CRASHPOINT": place, "PYTHONPATH": str(Path(__file__).parent)},
+            env={
+                **os.environ,
+                "HEADGATE_CRASHPOINT": place,
+                "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])]),
+            },
             check=False,
             timeout=60,
         )
@@ -446,3 +530,99 @@ def test_a_kill_at_any_moment_of_intake_gives_one_arrival_each(
             settled(site, 20)
             until(lambda: list(site.root.iterdir()) == [])
         assert len(site.spooled()) == 20
+
+
+def test_what_came_while_nobody_listened_is_numbered_by_its_age(site: Site) -> None:
+    """In mode upsert the higher number wins: that of the newer version."""
+    site.root.mkdir(parents=True)
+    names = [f"{uuid4().hex}.csv" for _ in range(30)]
+    for age, name in enumerate(names):
+        (site.root / name).write_bytes(BYTES)
+        os.utime(site.root / name, (1e9 - age, 1e9 - age))
+    with listening(site):
+        settled(site, 30)
+    assert [arrival.name for arrival in site.arrivals()] == names
+
+
+def test_what_was_taken_in_by_a_listener_that_died_is_numbered_by_its_age(site: Site) -> None:
+    names = [f"{uuid4().hex}.csv" for _ in range(30)]
+    for age, name in enumerate(names):
+        place = site.places.spool / site.pipeline / "in" / uuid4().hex / name
+        place.parent.mkdir(parents=True)
+        place.write_bytes(BYTES)
+        os.utime(place, (1e9 - age, 1e9 - age))
+    with listening(site):
+        settled(site, 30)
+    assert [arrival.name for arrival in site.arrivals()] == names
+
+
+@pytest.mark.parametrize("moved", [True, False], ids=["moved in", "written in place"])
+def test_of_two_versions_one_right_after_the_other_the_newer_has_the_higher_number(
+    site: Site, tmp_path: Path, *, moved: bool
+) -> None:
+    names = [f"{uuid4().hex}.csv" for _ in range(60)]
+    (tmp_path / "aside").mkdir()
+    for name in names:
+        (tmp_path / "aside" / name).write_bytes(BYTES)
+    with listening(site):
+        for name in names:
+            if moved:
+                (tmp_path / "aside" / name).rename(site.root / name)
+            else:
+                (site.root / name).write_bytes(BYTES)
+        settled(site, 60)
+    assert [arrival.name for arrival in reversed(site.arrivals())] == names
+
+
+def test_while_the_home_is_gone_files_wait_and_are_taken_in_when_it_is_back(site: Site) -> None:
+    """As where a volume is unmounted: nothing is taken in to the empty folder in its place."""
+    site = replace(site, scan_seconds=0.2)
+    with listening(site):
+        (site.root / "a.csv").write_bytes(BYTES)
+        settled(site, 1)
+        away = site.home / "unmounted"
+        site.places.spool.rename(away)
+        until(site.places.spool.is_dir)  # the listener looks there again
+        (site.root / "b.csv").write_bytes(b"id\n2\n")
+        time.sleep(1)  # so long nothing may happen
+        assert (site.root / "b.csv").exists()
+        assert [path.name for path in site.places.spool.iterdir()] == [".listener.lock"]
+        assert site.states() == {"ready": 1}
+        shutil.rmtree(site.places.spool)
+        away.rename(site.places.spool)
+        settled(site, 2)
+    assert site.states() == {"ready": 2}
+
+
+def test_bytes_of_a_lost_arrival_that_turn_up_again_are_kept_with_it(site: Site, database: Database) -> None:
+    """A process that could not see them had given the arrival up."""
+    with listening(site):
+        (site.root / "a.csv").write_bytes(BYTES)
+        settled(site, 1)
+    with database.transaction() as connection:
+        connection.execute(
+            "update headgate.arrival set state = 'rejected', reason = 'lost', finished_at = now(), settled_at = now(), "
+            "spool = null"
+        )
+    with listening(site):
+        until(lambda: (kept := site.arrivals()[0].kept_at) and Path(kept).read_bytes() == BYTES)
+    assert site.spooled() == []
+
+
+def test_bytes_of_an_arrival_that_another_home_has_on_its_way_are_kept(
+    site: Site, database: Database, tmp_path: Path
+) -> None:
+    """As in a copy of a home that was made a home of its own."""
+    with listening(site):
+        (site.root / "a.csv").write_bytes(BYTES)
+        settled(site, 1)
+    copied = tmp_path / "copy"
+    shutil.copytree(site.places.spool, copied / "spool", ignore=shutil.ignore_patterns(".home"))
+    homes = Homes(database, home_in(copied), lease=timedelta(seconds=30))
+    other = replace(site, home=copied, inbox=tmp_path / "other", homes=homes, ledger=Arrivals(database, homes))
+    with listening(other):
+        (other.root / "b.csv").write_bytes(b"id\n2\n")
+        until(lambda: len(site.arrivals()) == 2)
+    assert len(list((copied / "spool").rglob("a.csv"))) == 1
+    assert len(list(site.places.spool.rglob("a.csv"))) == 1
+    assert site.states() == {"ready": 2}

@@ -1,16 +1,17 @@
 """What a real Prefect server makes of our events and questions."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from harness import Services, wait_until
+from headgate.errors import NotFound, PrefectUnavailable
+from headgate.events.catalog import Event, news, ready
+from headgate.events.publisher import Publisher
 
-from worker.errors import NotFound, PrefectUnavailable
-from worker.events.catalog import Event, news, ready
-from worker.events.publisher import Publisher
+pytestmark = pytest.mark.slow
 
 HOSTILE = [
     "{{ 7*7 }}",
@@ -65,11 +66,19 @@ def refused() -> Event:
 
 
 def deployment(api: str) -> str:
+    """A deployment of its own, in a work pool of its own."""
     name = f"flow-{uuid4().hex[:8]}"
     flow = ask(api, "/flows/", {"name": name})
     assert isinstance(flow, dict)
-    ask(api, "/deployments/", {"name": "orders", "flow_id": flow["id"]})
+    pool = pool_of(f"{name}/orders")
+    ask(api, "/work_pools/", {"name": pool, "type": "headgate"})
+    ask(api, "/deployments/", {"name": "orders", "flow_id": flow["id"], "work_pool_name": pool})
     return f"{name}/orders"
+
+
+def pool_of(name: str) -> str:
+    """The work pool of a deployment that `deployment` made."""
+    return f"pool-of-{name.partition('/')[0]}"
 
 
 def test_events_arrive_at_the_server(api: str, publisher: Publisher) -> None:
@@ -102,7 +111,7 @@ def test_a_server_that_is_away_is_said_in_one_line() -> None:
     with Publisher("http://127.0.0.1:9/api", auth="user:s3cr3t", timeout=1) as nobody:
         for call in (
             lambda: nobody.publish([ready(uuid4(), "orders", 1)]),
-            lambda: nobody.queued("ingest/orders"),
+            lambda: nobody.queued("ingest/orders", "pool"),
             lambda: nobody.dispatch("ingest/orders", {}, "key"),
         ):
             with pytest.raises(PrefectUnavailable, match=r"at http://127\.0\.0\.1:9/api/? does not answer") as caught:
@@ -113,12 +122,37 @@ def test_a_server_that_is_away_is_said_in_one_line() -> None:
 
 def test_a_dispatch_with_the_same_key_is_one_run(api: str, publisher: Publisher) -> None:
     name, key = deployment(api), uuid4().hex
-    assert publisher.queued(name) == 0
+    assert publisher.queued(name, pool_of(name)) == 0
     first = publisher.dispatch(name, {"ring": "1"}, key)
     assert publisher.dispatch(name, {"ring": "1"}, key) == first
-    assert publisher.queued(name) == 1
+    assert publisher.queued(name, pool_of(name)) == 1
     assert publisher.dispatch(name, {"ring": "2"}, uuid4().hex) != first
-    assert publisher.queued(name) == 2
+    assert publisher.queued(name, pool_of(name)) == 2
+
+
+def test_runs_that_no_worker_will_begin_are_not_queued(
+    api: str, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither one that was made while the deployment had no pool, nor one whose worker was killed long ago."""
+    name = deployment(api)
+    taken = publisher.dispatch(name, {}, uuid4().hex)
+    publisher.dispatch(name, {}, uuid4().hex)
+    ask(api, f"/flow_runs/{taken}/set_state", {"state": {"type": "PENDING"}, "force": True})
+    assert publisher.queued(name, pool_of(name)) == 2
+    monkeypatch.setattr("headgate.events.publisher.BEGINS_WITHIN", timedelta(0))
+    assert publisher.queued(name, pool_of(name)) == 1
+    httpx.delete(f"{api}/work_pools/{pool_of(name)}").raise_for_status()
+    assert publisher.queued(name, pool_of(name)) == 0
+
+
+def test_deployments_that_are_there_are_counted(api: str, publisher: Publisher) -> None:
+    """Those whose runs go to no pool, or to another, are not there for its workers."""
+    first, second = deployment(api), deployment(api)
+    assert publisher.deployed([first, second, f"{first}-x"]) == 2
+    assert publisher.deployed([first, second], pool_of(first)) == 1
+    httpx.delete(f"{api}/work_pools/{pool_of(first)}").raise_for_status()
+    assert publisher.deployed([first], pool_of(first)) == 0
+    assert publisher.deployed([first]) == 1
 
 
 def test_a_dispatch_without_its_deployment_says_how_to_make_it(publisher: Publisher) -> None:
@@ -130,4 +164,4 @@ def test_runs_that_ended_are_not_queued(api: str, publisher: Publisher) -> None:
     name = deployment(api)
     run = publisher.dispatch(name, {}, uuid4().hex)
     ask(api, f"/flow_runs/{run}/set_state", {"state": {"type": "COMPLETED"}, "force": True})
-    assert publisher.queued(name) == 0
+    assert publisher.queued(name, pool_of(name)) == 0

@@ -1,6 +1,8 @@
 """Ranges on their way from the broker to the table, without Prefect: claims, rows, dead letters, deletions, replays."""
 
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -8,27 +10,28 @@ import polars as pl
 import pytest
 from broker import Broker
 from confluent_kafka import TopicPartition
-from harness import Stand
+from harness import Stand, wait_until
+from headgate.app import App, open_app
+from headgate.flows.ending import put_back
+from headgate.flows.parse import parse_portion
+from headgate.flows.persist import persist_chunk
+from headgate.flows.workbench import Workbench, laid_out
+from headgate.kafka.publishing import Message, open_publisher
+from headgate.kafka.ranges import open_reader
+from headgate.ledger.dead_letters import DeadLetterRecord, Selection
+from headgate.model import Envelope, NewArrival, RangePosition
+from headgate.operations.dead_letter_copies import send_copies
+from headgate.operations.replay import replay
+from headgate.records.messages import envelope
+from headgate.settings import KafkaSettings, RecordsSettings, Settings
+from headgate.sinks.postgres import PostgresSink
 from pydantic import SecretStr
 from topics import position, publish
 
-from worker.app import App, open_app
-from worker.copies import send_copies
-from worker.flows.ingest import _end
-from worker.flows.persist import commit_chunk
-from worker.flows.workbench import Workbench, laid_out
-from worker.ledger.dead_letters import DeadLetterRecord, Selection
-from worker.model import NewArrival, RangePosition
-from worker.records.messages import envelope
-from worker.records.parsing import parse
-from worker.replay import replay
-from worker.settings import KafkaSettings, RecordsSettings, Settings
-from worker.sinks.postgres import PostgresSink
-
 PIPELINES = """
 import dataframely as dy
-from worker import Pipeline, Table
-from worker.pipeline.topic import Columns, Plain, Topic
+from headgate import Pipeline, Table
+from headgate.pipeline.topic import Columns, Plain, Topic
 
 
 class Item(dy.Schema):
@@ -48,7 +51,10 @@ class Note(dy.Schema):
 PIPELINES = (
     Pipeline(
         name="items",
-        sources=(Topic("TOPIC", ordered=True, tombstones="delete", empty="skip", dead_letters="TOPIC-dead"),),
+        sources=(
+            Topic("TOPIC", ordered=True, tombstones="delete", empty="skip", dead_letters="TOPIC-dead"),
+            Topic("TOPIC-hidden"),
+        ),
         schema=Item,
         sink=Table("items", mode="upsert"),
     ),
@@ -87,6 +93,7 @@ def app(stand: Stand, kafka: Broker, topic: str, monkeypatch: pytest.MonkeyPatch
     )
     with open_app(settings) as opened:
         opened.database.migrate()
+        opened.homes.join()
         yield opened
 
 
@@ -103,12 +110,11 @@ def run(app: App, name: str = "items", *, chunks: int | None = None) -> None:
     claim = app.claims.claim(pipeline, holder="run")
     bench = Workbench(app, pipeline, claim, app.settings.places.work / uuid4().hex, PostgresSink(pipeline))
     with laid_out(bench):
-        parsed = parse([bench.readable(each) for each in claim.arrivals], pipeline, app.limits, bench.folder)
-        bench.chunks, bench.rejected = parsed.chunks, parsed.rejected
-        for number in range(len(bench.chunks))[:chunks]:
-            commit_chunk(bench, number)
+        for chunk in parse_portion(bench, 0, claim.arrivals)[:chunks]:
+            persist_chunk(bench, chunk)
         if chunks is None:
-            _end(bench)
+            put_back(bench)
+            app.settler.settle(list(bench.arrivals))
 
 
 def read_all(app: App, where: RangePosition) -> pl.DataFrame:
@@ -176,7 +182,7 @@ def test_a_killed_run_is_resumed_behind_what_it_committed(app: App, stand: Stand
     arrive(app, position(kafka, topic, 0, 250))
     run(app, chunks=1)
     assert 0 < stand.arrivals()[0]["rows_committed"] < 250
-    app.claims.release("run")
+    stand.sql("update headgate.arrival set due_at = now()")
     run(app)
     (ended,) = stand.arrivals()
     assert (ended["state"], ended["rows_in"], ended["rows_skipped"], ended["rows_dead"]) == ("done", 250, 2, 2)
@@ -272,6 +278,41 @@ def test_a_range_that_is_gone_is_rejected_and_may_be_sent_again(
     assert stand.arrivals()[1]["first_offset"] == 0
 
 
+@pytest.mark.parametrize("reader", ["kafka-python", "confluent-kafka"])
+def test_a_topic_that_may_not_be_read_holds_up_no_other(
+    app: App, stand: Stand, kafka: Broker, topic: str, reader: str
+) -> None:
+    """Its ranges wait, and use up no attempt; the rest of the claim is persisted."""
+    hidden = kafka.topic(name=f"{topic}-hidden", partitions=2)
+    for name, partition in ((hidden, 0), (hidden, 1), (topic, 0)):
+        publish(kafka, name, [b'{"id":%d}' % partition, b'{"id":%d}' % (partition + 10)], partition=partition)
+        arrive(app, position(kafka, name, 0, 2, partition=partition))
+    login = {
+        "security": "SASL_PLAINTEXT",
+        "sasl_mechanism": "PLAIN",
+        "username": kafka.user,
+        "password": kafka.password,
+    }
+    settings = KafkaSettings.model_validate({"bootstrap": kafka.login, "reader": reader, **login})
+    with closing(open_reader(settings)) as ranges:
+        kafka.forbid(hidden)
+        run(replace(app, ranges=ranges))
+        assert [(row["state"], row["attempts"]) for row in stand.arrivals()] == [
+            ("retry", 0),
+            ("retry", 0),
+            ("done", 1),
+        ]
+        assert stand.sql("select count(*) as rows from items") == [{"rows": 2}]
+        kafka.allow(hidden)
+
+        def done() -> bool:
+            stand.sql("update headgate.arrival set due_at = now() where state = 'retry'")
+            run(replace(app, ranges=ranges))
+            return {row["state"] for row in stand.arrivals()} == {"done"}
+
+        wait_until(done, within=20)
+
+
 def test_copies_that_wait_for_their_topic_hold_up_no_others(app: App, stand: Stand, kafka: Broker, topic: str) -> None:
     publish(kafka, topic, [b"no json", b"no json either"])
     arrive(app, position(kafka, topic, 0, 2))
@@ -281,6 +322,29 @@ def test_copies_that_wait_for_their_topic_hold_up_no_others(app: App, stand: Sta
     assert send_copies(app) == 1
     assert read_all(app, position(kafka, other, 0, 1))["value"].to_list() == [b"no json either"]
     assert app.dead_letters.copy_topics() == [f"{topic}-dead"]
+
+
+def test_a_copy_that_kafka_refuses_holds_up_no_others_and_is_marked(app: App, kafka: Broker, topic: str) -> None:
+    """It goes with those before and behind it in one batch; each of them is published once."""
+    values = [b"no json", b"no json " * 30_000, b"no json either"]
+    publish(kafka, topic, [*values])
+    kafka.topic(name=f"{topic}-dead", max_message_bytes="100000")
+    arrive(app, position(kafka, topic, 0, 3))
+    run(app)
+    assert [send_copies(app), send_copies(app)] == [2, 0]
+    end = kafka.end(f"{topic}-dead")
+    assert read_all(app, position(kafka, f"{topic}-dead", 0, end))["value"].to_list() == [values[0], values[2]]
+    refused = [each.copy_refused for each in open_letters(app)]
+    assert [bool(each) for each in refused] == [False, True, False]
+    assert "Kafka refuses the copy of this dead letter: [Error 10]" in str(refused[1])
+
+
+def test_a_copy_may_be_as_large_as_its_topic_allows(app: App, kafka: Broker) -> None:
+    large = kafka.topic(max_message_bytes=str(8 * 1024**2))
+    kafka.topic(name=f"{large}-dead", max_message_bytes=str(8 * 1024**2))
+    facts = Envelope(0, 0, None, ())
+    with open_publisher(app.settings.kafka) as publisher:
+        assert publisher.publish([Message(f"{large}-dead", bytes(2 * 1024**2), facts, [])]) == [None]
 
 
 def test_a_copy_of_a_dead_letter_goes_to_its_topic_with_the_cause(

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -10,15 +12,15 @@ from broker import Broker
 from confluent_kafka import Producer
 from confluent_kafka import TopicPartition as Place
 from harness import wait_until
+from headgate.errors import ArrivalRejected, KafkaUnavailable, RangeUnreadable
+from headgate.kafka.clients import open_producer
+from headgate.kafka.ranges import RangeReader, open_reader
+from headgate.kafka.seeking import SeekingReader
+from headgate.model import RangePosition, Reason
+from headgate.records.batch import ROW
+from headgate.records.messages import Header, Unreadable, envelope
+from headgate.settings import KafkaSettings
 from topics import position, publish, topic_id
-
-from worker.errors import ArrivalRejected, KafkaUnavailable
-from worker.kafka.clients import open_producer
-from worker.kafka.ranges import RangeReader, open_reader
-from worker.model import RangePosition, Reason
-from worker.records.batch import ROW
-from worker.records.messages import Header, Unreadable, envelope
-from worker.settings import KafkaSettings
 
 
 @pytest.fixture(params=["kafka-python", "confluent-kafka"])
@@ -33,6 +35,14 @@ def read(reader: RangeReader, where: RangePosition, *, after: int = 0) -> tuple[
     found = list(reader.read(where, after=after))
     blocks = [each for each in found if isinstance(each, pl.DataFrame)]
     return pl.concat(blocks) if blocks else pl.DataFrame(), [each for each in found if isinstance(each, Unreadable)]
+
+
+def as_user(kafka: Broker, name: str) -> KafkaSettings:
+    """Read as a user whom topics may be hidden from."""
+    given = {"bootstrap": kafka.login, "reader": name, "security": "SASL_PLAINTEXT"}
+    return KafkaSettings.model_validate(
+        {**given, "sasl_mechanism": "PLAIN", "username": kafka.user, "password": kafka.password}
+    )
 
 
 def offsets(messages: pl.DataFrame) -> list[int]:
@@ -218,4 +228,38 @@ def test_nobody_there_is_told_in_time_and_may_be_tried_again(kafka: Broker) -> N
         with pytest.raises(KafkaUnavailable):
             read(reader, where)
         assert time.monotonic() - began < 40
+        reader.close()
+
+
+@pytest.mark.parametrize("name", ["kafka-python", "confluent-kafka"])
+def test_a_range_that_cannot_be_read_is_told_from_an_outage(kafka: Broker, name: str) -> None:
+    """Its broker answers and nothing comes, as of a log that was cut short: that counts, or it would go on for ever."""
+    topic = kafka.topic()
+    publish(kafka, topic, [b"one", b"two"])
+    reader = open_reader(KafkaSettings.model_validate({"bootstrap": kafka.bootstrap, "reader": name}))
+    assert isinstance(reader, SeekingReader)
+    with pytest.raises(RangeUnreadable, match="its broker answers, and offsets 0 to 4 cannot be read"):
+        read(replace(reader, patience=2), position(kafka, topic, 0, 5))
+    reader.close()
+
+
+@pytest.mark.parametrize("name", ["kafka-python", "confluent-kafka"])
+def test_a_topic_that_we_may_not_see_is_not_a_deleted_topic(kafka: Broker, name: str) -> None:
+    """An access rule that is missing for a minute must cost no range."""
+    topic = kafka.topic()
+    publish(kafka, topic, [b"one"])
+    where = position(kafka, topic, 0, 1)
+    reader = open_reader(as_user(kafka, name))
+    kafka.forbid(topic)
+
+    def readable() -> bool:
+        with suppress(KafkaUnavailable):
+            return offsets(read(reader, where)[0]) == [0]
+        return False
+
+    try:
+        wait_until(lambda: not readable(), within=20)
+        kafka.allow(topic)
+        wait_until(readable, within=20)
+    finally:
         reader.close()

@@ -10,13 +10,12 @@ from io import BytesIO
 
 import fastavro
 import pytest
+from headgate.errors import BadSettings, KafkaUnavailable
+from headgate.kafka.registry import open_schemas
+from headgate.pipeline import Avro
+from headgate.records.binary_values import Schemas, avro_parser
+from headgate.settings import KafkaSettings
 from pydantic import SecretStr
-
-from worker.errors import BadSettings, KafkaUnavailable
-from worker.kafka.registry import open_schemas
-from worker.pipeline import Avro
-from worker.records.binary_values import Schemas, avro_parser
-from worker.settings import KafkaSettings
 
 PLACE = {"type": "record", "name": "shop.Place", "fields": [{"name": "city", "type": "string"}]}
 ORDER = {

@@ -114,6 +114,7 @@ def test_an_absent_broker_is_told_in_one_line(stand: Stand, bootstrap: str | Non
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.kills_services
 def test_what_was_acknowledged_is_counted_when_the_broker_goes_away(sending: Stand, kafka: Broker) -> None:
     """A broker that comes back is waited for, so nothing is lost and nothing doubled by a restart."""
     topic = kafka.topic()
@@ -133,7 +134,7 @@ def test_doctor_says_which_topic_is_missing_and_which_broker_does_not_answer(sen
     pipeline = "Pipeline(name='w', sources=sources, schema=Weather, sink=Table('w', mode='append'))"
     sending.declare(
         "from automations.pipelines.weather import Weather\n"
-        "from worker import Pipeline, Table, Topic\n"
+        "from headgate import Pipeline, Table, Topic\n"
         f"sources = (Topic({there!r}), Topic({missing!r}))\n"
         f"PIPELINES = ({pipeline},)\n"
     )
@@ -146,7 +147,7 @@ def test_doctor_says_which_topic_is_missing_and_which_broker_does_not_answer(sen
 
     said = finding()
     assert said["verdict"] == "warning"
-    assert said["detail"].startswith(f"topic {missing} is not there; there are: ")
+    assert said["detail"].startswith(f"topic {missing} does not exist; there are: ")
     kafka.topic(name=missing)
     assert finding()["verdict"] == "ok"
     said = finding(HEADGATE_KAFKA_SECURITY="SSL")

@@ -7,14 +7,13 @@ from decimal import Decimal
 import dataframely as dy
 import polars as pl
 import pytest
+from headgate.errors import SinkRefused, SinkUnavailable
+from headgate.ledger import Database
+from headgate.model import Reason
+from headgate.pipeline import Mode, Table
+from headgate.records.batch import ARRIVAL, ROW, Refusal, number_rows
+from headgate.sinks.postgres import PostgresSink
 from specimens import pipeline
-
-from worker.errors import SinkRefused, SinkUnavailable
-from worker.ledger import Database
-from worker.model import Reason
-from worker.pipeline import Mode, Table
-from worker.records.batch import ARRIVAL, ROW, Refusal, number_rows
-from worker.sinks.postgres import PostgresSink
 
 NAMES = (
     "create table names (name text primary key);"
@@ -294,7 +293,10 @@ def test_a_lock_that_does_not_come_is_worth_another_attempt(database: Database) 
     write(database, into, orders(1, (1, "a", 1)))
     with database.transaction() as other:
         other.execute("lock table public.orders")
-        with pytest.raises(SinkUnavailable, match="could not take the rows now"), database.transaction() as connection:  # noqa: PT012 - what comes before the error is the case
+        with (  # noqa: PT012 - what comes before the error is the case
+            pytest.raises(SinkUnavailable, match=r"could not write to public\.orders"),
+            database.transaction() as connection,
+        ):
             connection.execute("set local lock_timeout = '50ms'")
             into.write(connection, orders(2, (2, "b", 2)))
     assert write(database, into, orders(2, (2, "b", 2))) == []
@@ -323,3 +325,66 @@ def test_two_runs_that_find_no_table_both_get_one(database: Database) -> None:
         thread.join(30)
     assert errors == []
     assert len(there(database)) == 3
+
+
+RAISE = """
+create function refuse() returns trigger language plpgsql as $$ begin
+    if new.name = 'bad' then raise exception 'we do not want it' {}; end if; return new;
+end $$;
+create trigger refuse before insert on orders for each row execute function refuse()
+"""
+TWO_ROWS = """
+create function look() returns trigger language plpgsql as $$ begin
+    new.amount = (select i from generate_series(1, case when new.name = 'bad' then 2 else 1 end) as i); return new;
+end $$;
+create trigger look before insert on orders for each row execute function look()
+"""
+VIEW = """
+create table copies (name text);
+create view wanted as select * from copies where name <> 'bad' with check option;
+create function copy() returns trigger language plpgsql as $$ begin
+    insert into public.wanted values (new.name); return null;
+end $$;
+create trigger copy after insert on orders for each row execute function copy()
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "rule"),
+    [
+        (RAISE.format(""), "sqlstate P0001"),
+        (RAISE.format("using errcode = 'HG001'"), "sqlstate HG001"),
+        (VIEW, "sqlstate 44000"),
+        (TWO_ROWS, "sqlstate 21000"),
+    ],
+    ids=["a trigger raises", "with a code of its own", "a view's check option", "a trigger's query gives two rows"],
+)
+def test_one_record_that_the_database_refuses_for_whatever_reason_leaves_the_nine_others(
+    database: Database, statement: str, rule: str
+) -> None:
+    into = sink("append")
+    write(database, into, orders(1))
+    sql(database, statement)
+    rows = [(number, "bad" if number == 7 else "good", 1) for number in range(1, 11)]
+    with database.transaction() as connection:
+        (refused,) = into.write(connection, orders(2, *rows))
+    assert (refused.row, refused.reason) == (7, Reason.SINK)
+    assert refused.faults[0].rule.startswith(f"{rule}: ")
+    assert len(there(database)) == 9
+
+
+def test_a_row_that_was_there_before_headgate_is_older_than_any_arrival(database: Database) -> None:
+    sql(database, "create table orders (id bigint primary key, name text, amount bigint)")
+    sql(database, "insert into orders values (1, 'before', 1), (2, 'before', 2), (3, 'before', 3)")
+    sql(database, "alter table orders add column _arrival_id bigint, add column _row bigint")
+    into = sink()
+    assert write(database, into, orders(1, (1, "newer", 5))) == []
+    keys = number_rows(pl.DataFrame({"id": [2]}, schema={"id": pl.Int64}), 2, 1)
+    with database.transaction() as connection:
+        assert into.delete(connection, keys) == []
+    assert there(database) == [(1, "newer", 5, 1, 1), (3, "before", 3, None, None)]
+
+
+def test_a_table_that_we_may_not_make_is_refused_by_the_servers_own_reason(database: Database) -> None:
+    with pytest.raises(SinkRefused, match="permission denied for schema information_schema"):
+        write(database, sink(table="information_schema.orders"), orders(1))

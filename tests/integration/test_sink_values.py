@@ -7,23 +7,22 @@ import dataframely as dy
 import polars as pl
 import psycopg
 import pytest
+from headgate.errors import SinkRefused
+from headgate.ledger import Database
+from headgate.pipeline import Table
+from headgate.records.batch import number_rows
+from headgate.sinks.columns import postgres_type
+from headgate.sinks.postgres import PostgresSink, count_rows
+from headgate.sinks.reference import read_reference
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from specimens import pipeline
-
-from worker.errors import SinkRefused
-from worker.ledger import Database
-from worker.pipeline import Table
-from worker.records.batch import number_rows
-from worker.sinks.columns import postgres_type
-from worker.sinks.postgres import PostgresSink, count_rows
-from worker.sinks.reference import read_reference
 
 
 class Loose(dy.Schema):
     """Without a key; what else the frame has is made nullable."""
 
-    value = dy.Any()
+    value = dy.String(nullable=True)
 
 
 NAN, INF = float("nan"), float("inf")
@@ -121,6 +120,47 @@ def test_an_instant_stays_the_same_in_any_zone(database: Database) -> None:
 def test_not_a_number_comes_back_as_such(database: Database) -> None:
     (row,) = stored(database, pl.DataFrame({"value": [NAN]}))
     assert row["value"] != row["value"]
+
+
+INTEGERS = pl.List(pl.Int64)
+LATE = pl.Datetime("us", "America/New_York")
+TOO_LATE = 253402318799999999  # in New York, the last microsecond of the year 9999
+
+
+@pytest.mark.parametrize(
+    ("dtype", "given_as", "good", "bad"),
+    [
+        (pl.List(pl.Float64), None, [0.0, None, 5e-324], [1.0, -0.0]),
+        (pl.List(pl.Float32), None, [0.5], [-INF]),
+        (pl.Struct({"a": pl.Array(pl.Float64, 1)}), None, {"a": [1.5]}, {"a": [NAN]}),
+        (pl.Date, pl.Int32, 0, 3_000_000),
+        (LATE, pl.Int64, 0, TOO_LATE),
+        (pl.Time, pl.Int64, 1000, 1),
+        (pl.List(pl.Date), pl.List(pl.Int32), [0], [3_000_000]),
+        (pl.List(LATE), INTEGERS, [0, None], [TOO_LATE]),
+        (pl.List(pl.Datetime("ms")), INTEGERS, [], [0, -(2**62)]),
+        (pl.List(pl.Time), INTEGERS, [1000], [1]),
+        (pl.List(pl.Duration("ns")), INTEGERS, [1000], [1]),
+        (pl.Array(pl.Datetime("ns"), 1), pl.Array(pl.Int64, 1), [1000], [1]),
+        (pl.Struct({"a": pl.List(LATE)}), pl.Struct({"a": INTEGERS}), {"a": [0]}, {"a": [None, TOO_LATE]}),
+        (pl.List(pl.Struct({"a": LATE})), pl.List(pl.Struct({"a": pl.Int64})), [None], [{"a": 0}, {"a": TOO_LATE}]),
+    ],
+    ids=str,
+)
+def test_a_value_that_the_database_would_change_is_refused_wherever_it_is(
+    database: Database, dtype: pl.DataType, given_as: pl.DataType | None, good: object, bad: object
+) -> None:
+    column = pl.Series("value", [good, bad, None], dtype=given_as or dtype).cast(dtype)
+    frame = number_rows(column.to_frame(), 1, 1)
+    sink = PostgresSink(pipeline(schema=Loose, sink=Table("orders")))
+    with database.transaction() as connection:
+        sink.prepare(connection, frame)
+        [refused] = sink.write(connection, frame)
+        rows = [row["_row"] for row in connection.execute("select _row from public.orders order by _row")]
+    assert rows == [1, 3]
+    assert refused.row == 2
+    assert refused.faults[0].rule == "PostgreSQL cannot hold this value as it is"
+    assert refused.faults[0].value
 
 
 def test_columns_of_one_nested_type_do_not_get_in_each_others_way(database: Database) -> None:

@@ -1,21 +1,26 @@
 """The supervisor, with small real programs as its children."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
+from headgate.embedded import child as child_module
+from headgate.embedded import supervisor as supervisor_module
+from headgate.embedded import warden
+from headgate.embedded.child import Child
+from headgate.embedded.supervisor import Supervisor
+from headgate.errors import HeadgateError
 
-from worker.embedded import child as child_module
-from worker.embedded import supervisor as supervisor_module
-from worker.embedded.child import Child
-from worker.embedded.supervisor import Supervisor
-from worker.errors import HeadgateError
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 FOREVER = "import time\nwhile True: time.sleep(1)"
@@ -44,11 +49,11 @@ time.sleep(600)
 SUPERVISING = f"""
 import asyncio, os, sys
 from pathlib import Path
-from worker.embedded.child import Child
-from worker.embedded.supervisor import Supervisor
+from headgate.embedded.child import Child
+from headgate.embedded.supervisor import Supervisor
 folder = Path(sys.argv[1])
 async def main():
-    async with Supervisor() as supervisor:
+    async with Supervisor(record=folder / "record") as supervisor:
         await supervisor.start(Child(
             name="a child", argv=(sys.executable, "-c", {WITH_GRANDCHILD!r}, str(folder / "pids")),
             log=folder / "child.log", env=dict(os.environ), ready=(folder / "pids").exists, grace=1,
@@ -60,8 +65,8 @@ asyncio.run(main())
 SUPERVISING_THREE = """
 import asyncio, os, sys
 from pathlib import Path
-from worker.embedded.child import Child
-from worker.embedded.supervisor import Supervisor
+from headgate.embedded.child import Child
+from headgate.embedded.supervisor import Supervisor
 folder, script = Path(sys.argv[1]), sys.argv[2]
 async def main():
     async with Supervisor() as supervisor:
@@ -86,6 +91,15 @@ def runs(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in "ZX"
+
+
+def warden_of(pid: int) -> int:
+    """The warden of a supervising program; 0 if it has none."""
+    for each in psutil.Process(pid).children():
+        with suppress(psutil.ZombieProcess):
+            if any("warden.py" in part for part in each.cmdline()):
+                return each.pid
+    return 0
 
 
 def wait_until(holds: Callable[[], bool], *, within: float = 15) -> None:
@@ -115,24 +129,112 @@ async def test_start_waits_until_the_child_is_ready(tmp_path: Path) -> None:
         assert mark.exists()
 
 
-async def test_a_child_that_ends_before_it_is_ready_is_named_with_its_last_words(tmp_path: Path) -> None:
+async def test_a_child_that_says_it_never_will_be_ready_is_named_with_its_last_words(tmp_path: Path) -> None:
     script = "print('old'); print('no such thing as a fjord'); raise SystemExit(3)"
     (tmp_path / "a child.log").write_text("words of an earlier start\n")
     async with Supervisor() as supervisor:
         with pytest.raises(HeadgateError, match="a child ended with exit code 3") as caught:
-            await supervisor.start(child(tmp_path, script, ready=lambda: False))
+            await supervisor.start(child(tmp_path, script, ready=lambda: False, permanent=frozenset({3})))
         assert supervisor.status() == []
     assert "no such thing as a fjord" in str(caught.value)
     assert "earlier start" not in str(caught.value)
 
 
-async def test_a_child_that_is_never_ready_is_named_and_ended(tmp_path: Path) -> None:
-    pids = tmp_path / "pids"
-    never = child(tmp_path, WITH_GRANDCHILD, str(pids), ready=lambda: False, ready_within=1.5, grace=1)
+async def test_a_child_that_ends_before_it_is_ready_is_started_again(tmp_path: Path) -> None:
+    """And why is told, with the last line of its log."""
+    told: list[tuple[str, str]] = []
+    mark, ready = tmp_path / "mark", tmp_path / "ready"
+    script = f"""
+import pathlib, time
+mark = pathlib.Path({str(mark)!r})
+if not mark.exists():
+    mark.touch()
+    print("no memory for fjords")
+    raise SystemExit(1)
+pathlib.Path({str(ready)!r}).touch()
+time.sleep(600)
+"""
+    async with Supervisor(on_trouble=lambda *what: told.append(what)) as supervisor:
+        await supervisor.start(child(tmp_path, script, ready=ready.exists))
+        (status,) = supervisor.status()
+        assert runs(status.pid)
+        assert status.restarts == 1
+    assert told == [("a child", "a child ended with exit code 1: no memory for fjords")]
+
+
+async def test_a_child_that_is_killed_while_it_starts_is_started_again(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    script = f"import pathlib, time; time.sleep(0.5); pathlib.Path({str(mark)!r}).touch(); time.sleep(600)"
     async with Supervisor() as supervisor:
-        with pytest.raises(HeadgateError, match=r"a child was not ready within 1\.5 seconds"):
-            await supervisor.start(never)
+        starting = asyncio.create_task(supervisor.start(child(tmp_path, script, ready=mark.exists)))
+        killed: list[int] = []
+        for _ in range(2):
+            await wait_until_async(lambda: any(one.pid not in killed for one in supervisor.status()))
+            killed.append(supervisor.status()[0].pid)
+            os.kill(killed[-1], signal.SIGKILL)
+        await starting
+        assert supervisor.status()[0].restarts == 2
+
+
+async def test_a_child_that_is_slow_and_works_is_waited_for(tmp_path: Path) -> None:
+    told: list[tuple[str, str]] = []
+    mark = tmp_path / "mark"
+    script = f"""
+import pathlib, time
+end = time.monotonic() + 1.5
+while time.monotonic() < end: pass
+pathlib.Path({str(mark)!r}).touch()
+time.sleep(600)
+"""
+    async with Supervisor(on_trouble=lambda *what: told.append(what)) as supervisor:
+        await supervisor.start(child(tmp_path, script, ready=mark.exists, ready_within=0.5))
+        assert supervisor.status()[0].restarts == 0
+    assert told
+    assert all("it works, and is not ready after 0.5 seconds" in line for _, line in told)
+
+
+async def test_a_child_that_hangs_while_it_starts_is_killed_and_started_again(tmp_path: Path) -> None:
+    mark, ready = tmp_path / "mark", tmp_path / "ready"
+    script = f"""
+import os, pathlib, signal, time
+mark = pathlib.Path({str(mark)!r})
+if not mark.exists():
+    mark.touch()
+    os.kill(os.getpid(), signal.SIGSTOP)
+pathlib.Path({str(ready)!r}).touch()
+time.sleep(600)
+"""
+    async with Supervisor() as supervisor:
+        await supervisor.start(child(tmp_path, script, ready=ready.exists, ready_within=1))
+        assert supervisor.status()[0].restarts == 1
+
+
+async def test_a_start_that_goes_on_can_be_given_up(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    async with Supervisor() as supervisor:
+        never = child(tmp_path, WITH_GRANDCHILD, str(pids), ready=lambda: False, grace=1)
+        starting = asyncio.create_task(supervisor.start(never))
+        await wait_until_async(pids.exists)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        assert supervisor.status() == []
     assert not any(runs(int(pid)) for pid in pids.read_text().split())
+
+
+async def test_a_child_that_is_run_to_its_end_is_run_again_if_it_dies_on_the_way(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    script = f"""
+import os, pathlib, signal
+mark = pathlib.Path({str(mark)!r})
+print("said", flush=True)
+if not mark.exists():
+    mark.touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    async with Supervisor() as supervisor:
+        assert await supervisor.run(child(tmp_path, script)) == (0, "said")
+        refuses = child(tmp_path, "print('never'); raise SystemExit(2)", permanent=frozenset({2}))
+        assert await supervisor.run(refuses) == (2, "never")
 
 
 async def test_a_program_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
@@ -148,12 +250,12 @@ async def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
         await supervisor.start(child(tmp_path, FOREVER))
         (before,) = supervisor.status()
         os.kill(before.pid, signal.SIGKILL)
-        await wait_until_async(lambda: supervisor.status()[0].restarts == 1)
+        await wait_until_async(lambda: supervisor.status()[0].pid != before.pid)
         (after,) = supervisor.status()
-        assert after.pid != before.pid
+        assert after.restarts == 1
         assert after.since > before.since
         assert runs(after.pid)
-    assert restarts == [("a child", -signal.SIGKILL, 0.5)]
+    assert restarts == [("a child", -signal.SIGKILL, 0.1)]
     assert not runs(after.pid)
 
 
@@ -189,6 +291,14 @@ async def test_a_child_that_ignores_the_stop_signal_is_killed_after_its_grace(tm
         began = time.monotonic()
     assert time.monotonic() - began < 5
     assert not runs(status.pid)
+
+
+async def test_a_child_that_was_stopped_by_a_signal_ends_as_others_do(tmp_path: Path) -> None:
+    mark, ends = tmp_path / "mark", tmp_path / "ends"
+    async with Supervisor() as supervisor:
+        await supervisor.start(child(tmp_path, TELLS_ITS_END, str(mark), str(ends), ready=mark.exists))
+        os.kill(supervisor.status()[0].pid, signal.SIGSTOP)
+    assert ends.exists()
 
 
 async def test_stop_ends_grandchildren_too(tmp_path: Path) -> None:
@@ -259,3 +369,43 @@ async def test_lines_can_be_watched_as_they_come(tmp_path: Path) -> None:
         await supervisor.start(child(tmp_path, "print('one'); print('two', flush=True)\n" + FOREVER))
         await wait_until_async(lambda: len(lines) == 2)
     assert lines == [("a child", "one"), ("a child", "two")]
+
+
+def test_a_warden_that_was_killed_is_replaced_and_does_its_work(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", SUPERVISING, str(tmp_path)]
+    with subprocess.Popen(argv, cwd=ROOT, start_new_session=True) as supervising:
+        try:
+            wait_until((tmp_path / "pids").exists)
+            both = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+            first = warden_of(supervising.pid)
+            os.kill(first, signal.SIGKILL)
+            wait_until(lambda: warden_of(supervising.pid) not in {0, first})
+            time.sleep(0.2)  # until it was told
+        finally:
+            os.killpg(supervising.pid, signal.SIGKILL)
+    wait_until(lambda: not any(runs(pid) for pid in both))
+
+
+def test_what_was_left_when_supervisor_and_warden_were_killed_is_ended_by_the_record(tmp_path: Path) -> None:
+    """And nobody else, though process ids are used again."""
+    argv = [sys.executable, "-c", SUPERVISING, str(tmp_path)]
+    with subprocess.Popen(argv, cwd=ROOT, start_new_session=True) as supervising:
+        wait_until((tmp_path / "pids").exists)
+        both = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+        os.kill(warden_of(supervising.pid), signal.SIGKILL)
+        os.killpg(supervising.pid, signal.SIGKILL)
+    record = tmp_path / "record"
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
+        try:
+            left = json.loads(record.read_text())
+            _, _, *how = left["children"][0]
+            left["children"].append([stranger.pid, 1, *how])
+            record.write_text(json.dumps(left))
+            assert all(runs(pid) for pid in both)
+            assert warden.end_left(record) == 1
+            assert not any(runs(pid) for pid in both)
+            assert runs(stranger.pid)
+            assert not record.exists()
+            assert warden.end_left(record) == 0
+        finally:
+            stranger.kill()

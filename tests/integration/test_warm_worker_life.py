@@ -13,10 +13,13 @@ from uuid import UUID
 import psutil
 import pytest
 from harness import Stand, wait_until
+from headgate.execution.reclaim import claim, reclaim
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import State
+from prefect.states import Pending
 from warm_stand import WarmStand
 
-from worker.execution.reclaim import reclaim
+DEAD = 2**22 + 1  # no process has this id: Linux gives none above 2**22
 
 
 @pytest.fixture
@@ -74,7 +77,7 @@ async def test_a_run_that_was_taken_and_never_begun_is_put_back(
     warm.set_state(run, "PENDING", "Pending")
     async with PrefectClient(warm.stand.services.prefect().api_url) as client:
         assert await reclaim(client, warm.pool) == 0
-        monkeypatch.setattr("worker.execution.reclaim.LONGEST_START", timedelta(0))
+        monkeypatch.setattr("headgate.execution.reclaim.LONGEST_START", timedelta(0))
         assert await reclaim(client, warm.pool, in_hand={UUID(run)}) == 0
         assert await reclaim(client, warm.pool, at_rest=timedelta(hours=1)) == 0
         assert await reclaim(client, warm.pool) == 1
@@ -83,18 +86,61 @@ async def test_a_run_that_was_taken_and_never_begun_is_put_back(
     assert warm.lines() == ["begun", "done"]
 
 
-def test_with_a_prefect_that_it_does_not_know_it_says_so_and_works_the_public_way(warm: WarmStand) -> None:
-    pretend = (
-        "import importlib.metadata as m, runpy; known = m.version; "
-        "m.version = lambda name: '3.9.0' if name == 'prefect' else known(name); "
-        "runpy.run_module('prefect', run_name='__main__', alter_sys=True)"
-    )
-    warm.start("--limit", "1", env={"PREFECT_WORKER_QUERY_SECONDS": "1"}, prefect=("-c", pretend))
+async def test_a_run_whose_worker_was_killed_before_it_had_a_process_is_put_back_at_once(warm: WarmStand) -> None:
+    """Its state says who took it; one that a live worker has taken is left alone."""
+    run = warm.run(warm.deploy("a_sleeps"), seconds=0, trail=str(warm.trail))
+    async with PrefectClient(warm.stand.services.prefect().api_url) as client:
+        for pid, taken in ((os.getpid(), 0), (DEAD, 1)):
+            state: State[None] = Pending(message=claim(pid))
+            await client.set_flow_run_state(UUID(run), state, force=True)
+            assert await reclaim(client, warm.pool) == taken
+    warm.start("--limit", "1")
+    assert warm.wait(run)["name"] == "Completed"
+
+
+def test_subflows_of_a_run_whose_worker_was_killed_are_crashed(warm: WarmStand) -> None:
+    worker = warm.start("--limit", "1")
+    run = warm.run(warm.deploy("a_parent"), seconds=3)
+    children = {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}}
+
+    def states() -> list[str]:
+        found = warm.stand.api("POST", "/flow_runs/filter", children).json()
+        return sorted(each["state"]["name"] for each in found)
+
+    wait_until(lambda: states() == ["Running"])
+    worker.kill()
+    worker.wait(10)
+    warm.start("--limit", "1")
+    assert warm.wait(run)["name"] == "Completed"
+    assert states() == ["Completed", "Crashed"]
+
+
+def test_runs_go_on_though_the_fork_server_is_killed_or_stopped(warm: WarmStand) -> None:
+    worker = warm.start("--limit", "1")
+    deployment = warm.deploy("a_sleeps")
+
+    def completes() -> bool:
+        """Whether a run completes; one that is given to a process in the moment of its end is Crashed."""
+        return bool(warm.wait(warm.run(deployment, trail=str(warm.trail)))["name"] == "Completed")
+
+    for number in (signal.SIGKILL, signal.SIGSTOP):
+        wait_until(completes)
+        server = psutil.Process(warm.pids()[-1]).parent()
+        assert server is not None
+        server.send_signal(number)
+        os.kill(warm.pids()[-1], signal.SIGKILL)
+    wait_until(completes)
+    worker.terminate()
+    assert ended(worker) == 0
+
+
+def test_without_prefects_internals_it_says_so_and_works_the_public_way(warm: WarmStand) -> None:
+    warm.start("--limit", "1", env={"PREFECT_WORKER_QUERY_SECONDS": "1", "HEADGATE_PREFECT_INTERNALS": "false"})
     run = warm.run(warm.deploy("a_sleeps"), seconds=0, trail=str(warm.trail))
     assert warm.wait(run)["name"] == "Completed"
     assert warm.lines() == ["begun", "done"]
     (log,) = warm.stand.folder.glob("worker-*.log")
-    assert "this is Prefect 3.9.0, and the warm worker knows 3.8.8" in log.read_text()
+    assert "does without an internal of Prefect" in log.read_text()
     assert not re.search(r"/\d+@", warm.api("GET", f"/flow_runs/{run}")["infrastructure_pid"]), "a warm process"
 
 
@@ -173,6 +219,7 @@ def test_a_saved_module_is_what_the_next_run_executes(warm: WarmStand) -> None:
     assert warm.lines() == ["one", "two", "six", "ten"]
 
 
+@pytest.mark.kills_services
 def test_runs_begin_and_are_cancelled_though_the_server_was_away(warm: WarmStand) -> None:
     """A server that is killed and comes back: the worker neither ends nor stops hearing."""
     services = warm.stand.services

@@ -41,6 +41,12 @@ async def a_sleeps(seconds: float = 0, trail: str = "") -> None:
     leave(trail, "done")
 
 
+@flow
+async def a_parent(seconds: float = 0) -> None:
+    """Run a subflow."""
+    await a_sleeps(seconds)
+
+
 @flow(**HOOKS)
 def sleeps(seconds: float = 0, trail: str = "") -> None:
     leave(trail, "begun")

@@ -4,16 +4,15 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
 from harness import Stand, wait_until
+from headgate.execution.worker import HeadgateWorker
 from prefect.workers.base import BaseWorker
-
-from worker.execution.worker import HeadgateWorker
 
 FLOWS = Path(__file__).parent
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
@@ -33,12 +32,10 @@ class WarmStand:
         response = self.stand.api(method, path, body or None)
         return response.json() if response.content else None
 
-    def start(
-        self, *options: str, env: Mapping[str, str] | None = None, prefect: Sequence[str] = ("-m", "prefect")
-    ) -> "subprocess.Popen[bytes]":
-        """Start a worker, and wait until it is up; `prefect`: how Python runs that command."""
+    def start(self, *options: str, env: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
+        """Start a worker, and wait until it is up."""
         log = self.stand.folder / f"worker-{uuid4().hex[:6]}.log"
-        command = [sys.executable, *prefect, "worker", "start", "--pool", self.pool, "--type", "headgate"]
+        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", self.pool, "--type", "headgate"]
         environment = self.stand.env(env)
         environment["PYTHONPATH"] = os.pathsep.join([str(FLOWS), environment["PYTHONPATH"]])
         with log.open("wb") as output:

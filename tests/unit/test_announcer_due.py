@@ -3,11 +3,10 @@
 import math
 from datetime import timedelta
 
+from headgate.events.announcer import LONGEST_WAIT, Due, Ladder, due
+from headgate.ledger.rings import Outstanding
 from hypothesis import given
 from hypothesis import strategies as st
-
-from worker.events.announcer import LONGEST_WAIT, Due, Ladder, due
-from worker.ledger.rings import Outstanding
 
 LADDER = Ladder(answer_within=timedelta(seconds=10), again=2)
 

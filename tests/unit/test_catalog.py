@@ -4,11 +4,10 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import uuid4
 
+from headgate.events import catalog
+from headgate.events.catalog import MAX_LABEL, label, news
 from hypothesis import given
 from hypothesis import strategies as st
-
-from worker.events import catalog
-from worker.events.catalog import MAX_LABEL, label, news
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=timezone(timedelta(hours=2)))
 # What the ledger hands over: jsonb holds neither NUL nor a lone surrogate.
@@ -83,5 +82,5 @@ def test_the_doorbell_carries_the_ring_that_the_run_brings_back() -> None:
     ring_id = uuid4()
     event = catalog.ready(ring_id, "orders", 3)
     assert (event.id, event.event) == (ring_id, catalog.READY)
-    assert event.payload == {"ring": str(ring_id), "pipeline": "orders", "count": 3}
+    assert event.payload == {"ring": str(ring_id), "pipeline": "orders", "home": "default", "count": 3}
     assert event.occurred.tzinfo is UTC

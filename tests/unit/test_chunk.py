@@ -1,12 +1,14 @@
 """Chunks keep rows and dead letters to the byte between the stages."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
-
-from worker.model import DeadLetter, Fault, Reason, Stage
-from worker.records.batch import number_rows
-from worker.records.chunk import Chunk, Extent
+import pytest
+from headgate.model import DeadLetter, Fault, Reason, Stage
+from headgate.records.batch import number_rows
+from headgate.records.chunk import Chunk, Extent
+from headgate.records.letters import letter_frame, letters_of
 
 
 def letter(row: int) -> DeadLetter:
@@ -15,17 +17,37 @@ def letter(row: int) -> DeadLetter:
 
 
 def chunk(folder: Path) -> Chunk:
-    return Chunk(rows=folder / "0.rows", letters=folder / "0.letters", extents=(Extent(7, 2, ended=True),))
+    return Chunk(rows=folder / "0.rows", letters=folder / "0.letters", extents=(Extent(7, 2, ended=True, records=2),))
 
 
 def test_dead_letters_come_back_as_they_went(tmp_path: Path) -> None:
     made = chunk(tmp_path)
-    made.write_letters([letter(1)])
-    made.add_letters([])
-    made.add_letters([letter(2)])
-    assert made.read_letters() == [letter(1), letter(2)]
-    made.write_letters([])
-    assert made.read_letters() == []
+    made.write_letters(letter_frame([letter(1)]))
+    made.add_letters(letter_frame([]))
+    made.add_letters(letter_frame([letter(2)]))
+    assert list(letters_of(made.read_letters())) == [letter(1), letter(2)]
+    made.write_letters(letter_frame([]))
+    assert list(letters_of(made.read_letters())) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "dead", "skipped", "right"),
+    [
+        ([1], [2], 0, True),
+        ([2], [], 1, True),
+        ([1], [], 0, False),
+        ([1, 2], [2], 0, False),
+        ([1, 1], [], 0, False),
+        ([], [], 0, False),
+    ],
+)
+def test_each_record_that_was_read_is_a_row_or_a_dead_letter_or_skipped_or_its_arrival_is_rejected(
+    tmp_path: Path, rows: list[int], dead: list[int], skipped: int, *, right: bool
+) -> None:
+    made = replace(chunk(tmp_path), extents=(Extent(7, 2, ended=True, records=2, skipped=skipped),))
+    frame = number_rows(pl.DataFrame({"a": rows}), 7, pl.Series(rows, dtype=pl.Int64))
+    found = made.miscounted(frame, pl.DataFrame(), letter_frame(map(letter, dead)))
+    assert [(number, error.reason) for number, error in found.items()] == ([] if right else [(7, Reason.MISCOUNTED)])
 
 
 def test_rows_come_back_typed_and_can_be_replaced_by_richer_ones(tmp_path: Path) -> None:

@@ -1,10 +1,9 @@
 """A file's columns against the schema's."""
 
 import pytest
-
-from worker.errors import ArrivalRejected
-from worker.model import Reason
-from worker.records.columns import check_columns
+from headgate.errors import ArrivalRejected
+from headgate.model import Reason
+from headgate.records.columns import check_columns
 
 
 def test_the_schemas_columns_are_fine_in_any_order() -> None:

@@ -5,19 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
-from prefect.settings import Settings as PrefectSettings
-from prefect.settings.legacy import _get_valid_setting_names
-from pydantic_settings import BaseSettings
+from headgate.cli import app
+from headgate.embedded.kafka import PROPERTIES
+from headgate.processes.up import HAND_BACK
+from headgate.settings import Settings, WorkerSettings
 from ruamel.yaml import YAML
-
-from worker.cli import app
-from worker.embedded.kafka import PROPERTIES
-from worker.settings import Settings, WorkerSettings
 
 ROOT = Path(__file__).parents[2]
 OURS = ("apply", "listen", "work")
-FROM_ENV = "${POSTGRES_PASSWORD:?set it in .env, see .env.example}"
-
+SECRETS = {"database_password", "prefect_auth"}
 Service = dict[str, object]
 
 
@@ -33,15 +29,6 @@ def environments() -> Iterator[tuple[str, str]]:
             yield from cast("dict[str, str]", service.get("environment", {})).items()
 
 
-def variables(group: type[BaseSettings]) -> Iterator[str]:
-    for name, field in group.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseSettings):
-            yield from variables(kind)
-        else:
-            yield str(field.validation_alias or f"{group.model_config['env_prefix']}{name.upper()}")
-
-
 def test_each_of_our_services_runs_a_command_that_there_is() -> None:
     for name in OURS:
         assert services()[name]["command"] == [name]
@@ -49,8 +36,26 @@ def test_each_of_our_services_runs_a_command_that_there_is() -> None:
 
 
 def test_each_variable_is_one_that_the_settings_know() -> None:
-    known = {*variables(Settings), *_get_valid_setting_names(PrefectSettings), "POSTGRES_PASSWORD"}
-    assert {name for name, _ in environments()} <= known
+    assert {name for name, _ in environments()} <= Settings.variables() | {"POSTGRES_PASSWORD_FILE"}
+
+
+def test_each_setting_in_env_reaches_our_containers() -> None:
+    """The example names settings; what the services themselves say, wins over it."""
+    for name in (*OURS, "prefect-server"):
+        assert services()[name]["env_file"] == [{"path": ".env", "required": False}]
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    named = set(re.findall(r"^#?(\w+)=", example, re.MULTILINE))
+    assert {"HEADGATE_WORKER_LIMIT", "HEADGATE_KAFKA_BOOTSTRAP"} <= named
+    assert {name for name in named if name.startswith("HEADGATE_")} <= Settings.variables()
+    assert not {name for name, _ in environments()} & named
+
+
+def test_a_project_of_ones_own_is_mounted_for_each_process_that_loads_it() -> None:
+    mounted = YAML(typ="safe").load(ROOT / "infra/docker/project.yml")["services"]
+    assert set(mounted) == set(OURS)
+    for service in mounted.values():
+        assert service["working_dir"] == service["volumes"][0]["target"]
+        assert set(service["environment"]) == {"HEADGATE_PIPELINES", "HEADGATE_RULES"}
 
 
 def test_the_broker_is_the_one_that_the_tests_run_on() -> None:
@@ -64,22 +69,49 @@ def test_the_broker_is_the_one_that_the_tests_run_on() -> None:
     ours = {name: value for name, value in PROPERTIES.items() if name in given}
     assert len(ours) > 8
     assert {name: given[name] for name in ours} == ours
-    assert environment["KAFKA_ADVERTISED_LISTENERS"].endswith(dict(environments())["HEADGATE_KAFKA_BOOTSTRAP"])
+    assert environment["KAFKA_ADVERTISED_LISTENERS"].endswith("kafka:9092")
+    assert "HEADGATE_KAFKA_BOOTSTRAP=kafka:9092" in (ROOT / ".env.example").read_text(encoding="utf-8")
     assert "ports" not in broker
 
 
-def test_no_password_stands_in_the_file() -> None:
-    """A password comes from .env, and nothing starts without one."""
+def test_passwords_come_from_files_alone() -> None:
+    compose = YAML(typ="safe").load(ROOT / "docker-compose.yml")
+    assert set(compose["secrets"]) == SECRETS
     for name, value in environments():
-        if "PASSWORD" in name:
-            assert value == FROM_ENV
-        for password in re.findall(r"://[^:/@]+:(.*)@", value):
-            assert password == FROM_ENV
+        if "PASSWORD" in name or "AUTH" in name:
+            assert name.endswith("_FILE")
+            assert value.removeprefix("/run/secrets/") in SECRETS
+        assert not re.findall(r"://[^:/@]+:.*@", value)
 
 
-def test_the_example_of_env_gives_no_password() -> None:
-    """A password that everybody can read would be used."""
-    assert "\nPOSTGRES_PASSWORD=\n" in (ROOT / ".env.example").read_text(encoding="utf-8")
+def test_each_service_is_confined() -> None:
+    for name, service in services().items():
+        assert service["read_only"] is (name != "kafka")
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        limits = cast("dict[str, dict[str, dict[str, object]]]", service["deploy"])["resources"]["limits"]
+        assert set(limits) == {"memory", "pids"}
+
+
+def test_images_are_pinned_by_a_minor_version_at_least() -> None:
+    for service in services().values():
+        assert re.search(r":\d+\.\d+", str(service["image"]))
+    dockerfile = (ROOT / "infra/docker/Dockerfile").read_text(encoding="utf-8")
+    assert re.search(r"^FROM python:\d+\.\d+-slim$", dockerfile, re.MULTILINE)
+
+
+def test_each_of_our_processes_is_asked_for_its_heartbeat() -> None:
+    for name in ("listen", "work"):
+        assert cast("dict[str, object]", services()[name]["healthcheck"])["test"] == [
+            "CMD",
+            "headgate",
+            "healthy",
+            name,
+        ]
+
+
+def test_apply_is_tried_again() -> None:
+    assert services()["apply"]["restart"] == "on-failure"
 
 
 def test_ports_are_open_to_this_machine_alone() -> None:
@@ -91,7 +123,7 @@ def test_ports_are_open_to_this_machine_alone() -> None:
 def test_each_service_is_waited_for_until_it_is_healthy_or_done() -> None:
     for service in services().values():
         for name, how in cast("dict[str, dict[str, str]]", service.get("depends_on", {})).items():
-            ends = services()[name].get("restart") == "no"
+            ends = services()[name].get("restart") == "on-failure"
             assert how["condition"] == ("service_completed_successfully" if ends else "service_healthy")
 
 
@@ -102,18 +134,28 @@ def test_listen_and_work_share_the_home() -> None:
 
 def test_a_stop_leaves_runs_the_time_that_the_settings_grant() -> None:
     period = str(services()["work"]["stop_grace_period"])
-    assert int(period.removesuffix("s")) > WorkerSettings.model_fields["grace_seconds"].default
+    assert int(period.removesuffix("s")) > WorkerSettings.model_fields["grace_seconds"].default + HAND_BACK
 
 
 def test_the_image_is_made_from_the_lock_and_runs_as_no_root() -> None:
     dockerfile = (ROOT / "infra/docker/Dockerfile").read_text(encoding="utf-8")
     assert "pip install --require-hashes --requirement requirements.lock" in dockerfile
-    assert re.findall(r"^USER (\S+)$", dockerfile, re.MULTILINE)[-1] != "root"
+    assert re.findall(r"^USER (\S+)$", dockerfile, re.MULTILINE) == ["1000:0"]
 
 
 def test_what_the_image_copies_is_sent_to_the_builder() -> None:
     folder = ROOT / "infra/docker"
-    copied = set(re.findall(r"^COPY (\S+)", (folder / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE))
+    copies = re.findall(r"^COPY (.+) \S+$", (folder / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    copied = {name for each in copies for name in each.split()}
     sent = set(re.findall(r"^!(\S+)", (folder / "Dockerfile.dockerignore").read_text(encoding="utf-8"), re.MULTILINE))
     assert copied == sent
     assert all((ROOT / name).exists() for name in copied)
+
+
+def test_the_prefect_server_is_the_process_that_loses_no_event() -> None:
+    """The same process as that of `headgate up`: the command is tested as it is deployed."""
+    server = services()["prefect-server"]
+    assert server["command"] == ["prefect-server", "--host", "0.0.0.0"]  # noqa: S104 - in its container
+    assert "entrypoint" not in server
+    source = (ROOT / "worker/headgate/processes/prefect_server.py").read_text(encoding="utf-8")
+    assert "from headgate.embedded.prefect_app import main" in source

@@ -11,10 +11,10 @@ HEAVY = {"polars", "dataframely", "numpy", "kafka", "confluent_kafka"}
 @pytest.mark.parametrize(
     ("modules", "may_not"),
     [
-        ("worker.cli, worker.processes.show", HEAVY | {"prefect"}),  # `headgate up`, until it forks
-        ("worker.execution.worker", HEAVY | {"psycopg"}),  # what a Prefect server that finds our worker type imports
-        ("worker.app, worker.flows.ingest", {"alembic"}),  # our own processes: Prefect's server stays out
-        ("worker.app", {"sqlalchemy", "prefect"}),  # `headgate listen`
+        ("headgate.cli, headgate.processes.show", HEAVY | {"prefect"}),  # `headgate up`, until it forks
+        ("headgate.execution.worker", HEAVY | {"psycopg"}),  # what a Prefect server that finds our worker type imports
+        ("headgate.app, headgate.flows.ingest", {"alembic"}),  # our own processes: Prefect's server stays out
+        ("headgate.app", {"sqlalchemy", "prefect"}),  # `headgate listen`
     ],
 )
 def test_a_process_imports_no_more_than_it_needs(modules: str, may_not: set[str]) -> None:

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pytest
+from headgate.errors import BadSettings
+from headgate.kafka.connection import client_options, librdkafka_options
+from headgate.settings import KafkaSettings
 from pydantic import SecretStr
-
-from worker.errors import BadSettings
-from worker.kafka.connection import client_options, librdkafka_options
-from worker.settings import KafkaSettings
 
 PASSWORD = SecretStr("wonder-land")
 

@@ -4,8 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-
-from worker.listeners.readiness import (
+from headgate.listeners.files.readiness import (
     Sighting,
     Stamp,
     due,
@@ -16,7 +15,7 @@ from worker.listeners.readiness import (
     sight,
     wanted,
 )
-from worker.pipeline import Folder, Marker, Quiet
+from headgate.pipeline import ENDINGS, Csv, Folder, Marker, Quiet
 
 STAMP = Stamp(device=1, inode=2, mode=0o100644, size=3, mtime_ns=4, ctime_ns=5)
 GROWN = Stamp(device=1, inode=2, mode=0o100644, size=4, mtime_ns=4, ctime_ns=5)
@@ -87,11 +86,26 @@ def test_markers_are_ignored_only_where_the_source_has_markers() -> None:
     assert wanted(b"a.csv.done", Folder("in", patterns=("*",)))
 
 
-def test_patterns_are_of_the_name_and_heed_case_and_foreign_bytes() -> None:
+def test_patterns_are_of_the_name_in_any_case_and_with_foreign_bytes() -> None:
     folder = Folder("in", patterns=("*.csv",))
     assert wanted(b"caf\xe9.csv", folder)
-    assert not wanted(b"A.CSV", folder)
+    assert wanted(b"A.CSV", folder)
+    assert wanted(b"a.csv", Folder("in", patterns=("*.CSV",)))
     assert not wanted(b"a.csv.gz", folder)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_each_ending_that_tells_a_format_is_taken_in_by_default(ending: str) -> None:
+    assert wanted(b"a" + ending.encode(), Folder("in"))
+    assert wanted(b"A" + ending.upper().encode(), Folder("in"))
+
+
+def test_what_a_folder_says_how_to_read_is_taken_in_too() -> None:
+    folder = Folder("in", readers={"*.TSV": Csv(delimiter="\t")})
+    assert wanted(b"a.tsv", folder)
+    assert wanted(b"a.tsv.gz", folder)
+    assert wanted(b"a.csv", folder)
+    assert not wanted(b"a.txt", folder)
 
 
 def test_marker_and_file_name_each_other() -> None:

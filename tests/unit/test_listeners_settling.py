@@ -1,7 +1,9 @@
 """Where bytes come to rest. The ledger is never asked here; `settle`, which asks it, is tested in integration."""
 
+import hashlib
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,12 +11,11 @@ from pathlib import Path
 
 import dataframely as dy
 import pytest
-
-from worker.ledger import Arrivals, Database
-from worker.ledger.arrivals import Unsettled
-from worker.listeners import Settler
-from worker.model import Places, State
-from worker.pipeline import Folder, Pipeline, Table
+from headgate.ledger import Arrivals, Database
+from headgate.ledger.arrivals import Unsettled
+from headgate.listeners.files import Settler
+from headgate.model import Places, State
+from headgate.pipeline import Folder, Pipeline, Table
 
 BYTES = b"id\n1\n"
 PATH = b"deep/caf\xe9.csv"
@@ -157,3 +158,41 @@ def test_a_rejected_link_is_never_followed(places: Places, settler: Settler, tmp
 
 def test_what_is_not_there_any_more_is_kept_nowhere(settler: Settler) -> None:
     assert settler.put(DONE) is None
+
+
+def test_two_that_settle_the_same_arrival_at_once_lose_no_byte(places: Places, settler: Settler) -> None:
+    """A run and the scan: one carries it, the other finds it carried."""
+    content = os.urandom(1 << 20) * 24
+    for number in range(4):
+        ended = replace(REJECTED, arrival_id=100 + number, spool=f"orders/archived/token{number}")
+        source = places.spool / str(ended.spool) / os.fsdecode(PATH)
+        source.parent.mkdir(parents=True)
+        source.write_bytes(content)
+        start, found = threading.Barrier(3), list[Path | None]()
+
+        def settle(ended: Unsettled = ended, start: threading.Barrier = start) -> None:
+            start.wait(10)
+            found.append(settler.put(ended))  # noqa: B023 - read after the threads have ended
+
+        threads = [threading.Thread(target=settle) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        (place,) = {each for each in found if each is not None}
+        assert len(found) == 3
+        assert hashlib.sha256(place.read_bytes()).digest() == hashlib.sha256(content).digest()
+        assert [path.name for path in place.parent.iterdir()] == [place.name], "no copy is left over"
+
+
+def test_what_a_killed_carrier_left_is_removed_by_the_next(places: Places, settler: Settler) -> None:
+    spooled(places, REJECTED)
+    folder = places.rejected / "orders" / "7"
+    folder.mkdir(parents=True)
+    left = folder / f".7.{'0' * 32}.copy"
+    left.write_bytes(b"half")
+    place = settler.put(REJECTED)
+    assert place is not None
+    assert place.read_bytes() == BYTES
+    if places.spool.stat().st_dev != places.rejected.stat().st_dev:
+        assert not left.exists()

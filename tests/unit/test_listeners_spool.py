@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from worker.errors import FileUnsettled
-from worker.listeners.disk import folder_beneath, has_writer, rename_new
-from worker.listeners.intake import arrival_of, fingerprint, printable
-from worker.listeners.source import Source, slug
-from worker.listeners.spool import OUTPOST, Spool
-from worker.model import Places, Reason
-from worker.pipeline import After, Folder, Marker, Quiet
+from headgate.errors import FileUnsettled
+from headgate.listeners.files.disk import folder_beneath, has_writer, rename_new
+from headgate.listeners.files.intake import arrival_of, fingerprint, printable
+from headgate.listeners.files.readiness import marker_of
+from headgate.listeners.files.source import Source, slug
+from headgate.listeners.files.spool import OUTPOST, Spool
+from headgate.model import Places, Reason
+from headgate.pipeline import Afterwards, Folder, Marker, Quiet
 
 OTHER = "/dev/shm"  # noqa: S108 - another file system; only fresh folders are made there
 BYTES = b"id,name\n1,a\n"
@@ -28,7 +28,7 @@ def places_in(home: Path) -> Places:
     return Places(home / "spool", home / "archive", home / "rejected", home / "work")
 
 
-def source_in(root: Path, *, after: After = "archive", ready: Quiet | Marker | None = None) -> Source:
+def source_in(root: Path, *, after: Afterwards = "archive", ready: Quiet | Marker | None = None) -> Source:
     root.mkdir(parents=True, exist_ok=True)
     return Source("orders", Folder("in", after=after, ready=ready or Quiet()), os.fsencode(root))
 
@@ -257,7 +257,7 @@ def test_probing_for_a_writer_does_not_end_the_process_when_a_writer_comes(tmp_p
     place.touch()
     writer = "import os, sys\nwhile True: os.close(os.open(sys.argv[1], os.O_WRONLY))"
     prober = (
-        "import os, sys\nfrom worker.listeners.disk import has_writer\n"
+        "import os, sys\nfrom headgate.listeners.files.disk import has_writer\n"
         "for _ in range(5_000):\n"
         "    file = os.open(sys.argv[1], os.O_RDONLY)\n    has_writer(file)\n    os.close(file)\n"
     )
@@ -336,3 +336,24 @@ def test_a_file_that_is_rewritten_while_it_is_copied_is_never_taken_mixed(tmp_pa
         writer.kill()
         writer.wait()
     assert outcomes == {"unsettled"}
+
+
+def test_a_marker_that_cannot_be_removed_keeps_no_file_from_being_taken(inbox: Path, spool: Spool) -> None:
+    """Who put a folder in its place is told; the file is in the spool, and is not to be called left behind."""
+    source = source_in(inbox, ready=Marker())
+    drop(source, b"a.csv")
+    marker = marker_of(b"a.csv", source.folder.ready)
+    assert marker is not None
+    os.mkdir(os.path.join(source.root, marker))
+    held = spool.take(source, b"a.csv")
+    assert held.moved
+    assert not os.path.exists(os.path.join(source.root, b"a.csv"))
+
+
+def test_files_of_sources_that_are_declared_no_more_are_told(inbox: Path, spool: Spool) -> None:
+    source = source_in(inbox)
+    drop(source, b"a.csv")
+    held = spool.seal(spool.take(source, b"a.csv")).held
+    assert list(spool.strays([source])) == []
+    assert list(spool.strays([])) == [held.place]
+    assert spool.has(held.place, b"a.csv")

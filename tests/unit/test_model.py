@@ -3,17 +3,21 @@
 from dataclasses import FrozenInstanceError
 
 import pytest
-
-from worker.errors import ArrivalRejected, BadPipeline, Fenced, Misuse, Permanent, SinkUnavailable, Transient
-from worker.model import Claim, ClaimedArrival, Fault, Reason, State
+from headgate.errors import ArrivalRejected, BadPipeline, Fenced, Misuse, Permanent, SinkUnavailable, Transient
+from headgate.model import Claim, ClaimedArrival, Fault, Reason, State
 
 
 def held(size: int) -> ClaimedArrival:
     return ClaimedArrival(1, 1, 1, "in", "a.csv", b"a.csv", None, size, b"", 0)
 
 
-def test_three_states_are_terminal() -> None:
-    assert {state for state in State if state.terminal} == {State.DONE, State.REJECTED, State.DUPLICATE}
+def test_four_states_are_terminal() -> None:
+    assert {state for state in State if state.terminal} == {
+        State.DONE,
+        State.REJECTED,
+        State.DUPLICATE,
+        State.SKIPPED,
+    }
 
 
 def test_the_size_of_a_claim_is_that_of_all_its_arrivals() -> None:

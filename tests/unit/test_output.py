@@ -4,17 +4,16 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-
-from worker.cli.dead_letters import _whole
-from worker.cli.output import print_json, print_record, print_table
-from worker.ledger.dead_letters import DeadLetterRecord
-from worker.model import Envelope, RangePosition
+from headgate.cli.dead_letters import _whole
+from headgate.cli.output import print_json, print_record, print_table
+from headgate.ledger.dead_letters import DeadLetterRecord
+from headgate.model import Envelope, RangePosition
 
 
 def test_names_are_text_and_never_markup(capsys: pytest.CaptureFixture[str]) -> None:
     print_table([{"name": "[red].csv", "some_rows": 1234567, "share": 1.25, "gone": None, "yes": True}])
     shown = capsys.readouterr().out
-    for text in ("[red].csv", "some rows", "1,234,567", "True"):
+    for text in ("[red].csv", "some rows", "1,234,567", "yes"):
         assert text in shown
     assert "None" not in shown
 

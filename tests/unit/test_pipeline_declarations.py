@@ -8,10 +8,9 @@ from pathlib import Path
 import dataframely as dy
 import polars as pl
 import pytest
-
-from worker import Csv, Folder, Json, Lookup, Marker, Parquet, Pipeline, Quiet, Retry, Table, lookup
-from worker.errors import BadPipeline
-from worker.pipeline import load_object, load_pipelines
+from headgate import Csv, Folder, Json, Lookup, Marker, Parquet, Pipeline, Quiet, Retry, Table, lookup
+from headgate.errors import BadPipeline
+from headgate.pipeline import load_object, load_pipelines
 
 
 class Order(dy.Schema):
@@ -143,8 +142,8 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
 
     def write(text: str) -> str:
         name = f"declared_{abs(hash((request.node.name, text)))}"
-        head = "from worker import *\nimport dataframely as dy\nclass S(dy.Schema):\n    a = dy.Int64()\n"
-        make = "def P(name): return Pipeline(name=name, sources=[Folder(name)], schema=S, sink=Table('t'))\n"
+        head = "from headgate import *\nimport dataframely as dy\nclass S(dy.Schema):\n    a = dy.Int64()\n"
+        make = "def P(n, **more): return Pipeline(name=n, sources=[Folder(n)], schema=S, sink=Table('t'), **more)\n"
         (tmp_path / f"{name}.py").write_text(head + make + text)
         return name
 
@@ -160,12 +159,20 @@ def test_pipelines_are_loaded_from_the_folder_we_stand_in(module: Callable[[str]
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("X = 3", "no Pipeline and no tuple of them, but 3"),
-        ("X = [P('a'), 3]", "no Pipeline and no tuple"),
+        ("X = 3", "a Pipeline or a tuple of them, not 3"),
+        ("X = [P('a'), 3]", "a Pipeline or a tuple"),
         ("X = (P('a'), P('a'))", r"two pipelines of one name in \['a', 'a'\]"),
         ("X = ()", "declare at least one pipeline"),
         ("", "the module has no 'X'"),
         ("X = Folder('../x')", r"without '\.\.'"),
+        (
+            "X = [P('a'), P('b', start=After('a', 'c'))]",
+            r"b starts After\('a', 'c'\), and there is no pipeline \['c'\]",
+        ),
+        (
+            "X = [P('a', start=After('b')), P('b', start=After('c')), P('c', start=After('a'))]",
+            r"never do: (\w -> ){3}\w\.$",
+        ),
     ],
 )
 def test_what_is_no_pipelines_is_said(module: Callable[[str], str], text: str, says: str) -> None:
@@ -180,7 +187,7 @@ def test_what_is_no_pipelines_is_said(module: Callable[[str], str], text: str, s
         ("nowhere:", "write package.module:name"),
         (":X", "write package.module:name"),
         ("no_such_module_here:X", "no module 'no_such_module_here'; check the path"),
-        ("worker.no_such:X", "no module 'worker.no_such'"),
+        ("headgate.no_such:X", "no module 'headgate.no_such'"),
     ],
 )
 def test_a_path_that_leads_nowhere_is_said(path: str, says: str) -> None:
@@ -188,7 +195,7 @@ def test_a_path_that_leads_nowhere_is_said(path: str, says: str) -> None:
         load_object(path, "VARIABLE")
 
 
-def test_a_module_that_misses_a_library_of_its_own_says_so_itself(module: Callable[[str], str]) -> None:
+def test_a_module_that_misses_a_library_of_its_own_is_told_where(module: Callable[[str], str]) -> None:
     """It is not the path that is wrong."""
-    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
+    with pytest.raises(BadPipeline, match=r"\.py:6: ModuleNotFoundError: No module named 'no_such_library'"):
         load_object(f"{module('import no_such_library')}:X", "VARIABLE")

@@ -1,10 +1,12 @@
 """Ranges are cut without a gap, within their limits, and no sooner than they should."""
 
+from dataclasses import replace
+from itertools import pairwise
+
+from headgate.listeners.topics.planning import GROWTH, Uncut, largest, plan
+from headgate.pipeline import Topic
 from hypothesis import given
 from hypothesis import strategies as st
-
-from worker.listeners.planning import Uncut, largest, plan
-from worker.pipeline import Topic
 
 UNCUT = st.builds(
     lambda first, count, since, size: Uncut(first, first + count, since, size),
@@ -55,6 +57,29 @@ def test_while_runs_are_busy_only_what_is_full_or_old_enough_is_cut(parts: dict[
             firsts = [uncut.first, *cut.get(part, [])]
             sizes = {end - first for first, end in zip(firsts, cut.get(part, []), strict=False)}
             assert sizes <= {largest(topic, uncut.message_bytes)}
+
+
+@given(PARTS, TOPIC)
+def test_behind_a_range_that_waits_for_a_run_only_what_is_full_is_cut(parts: dict[int, Uncut], topic: Topic) -> None:
+    """Small ranges would cost more than they bring."""
+    parts = {key: replace(part, since=0) for key, part in parts.items()}
+    now = topic.max_age * (GROWTH - 1)
+    topic = replace(topic, max_age=max(topic.max_age, 0.1))
+    cut = plan(parts, topic, now=now, idle=False, waiting=parts.keys(), room=10**9)
+    for part, uncut in parts.items():
+        firsts = [uncut.first, *cut.get(part, [])]
+        assert {end - first for first, end in pairwise(firsts)} <= {largest(topic, uncut.message_bytes)}
+        assert uncut.end - firsts[-1] < largest(topic, uncut.message_bytes)
+
+
+def test_a_range_that_waits_holds_back_its_own_partition_alone() -> None:
+    parts = {each: Uncut(0, 5, since=0, message_bytes=1) for each in range(2)}
+    assert plan(parts, Topic("t"), now=GROWTH - 1, idle=False, waiting={0}, room=9) == {1: [5]}
+
+
+def test_behind_a_range_that_waits_for_a_run_messages_are_cut_in_the_end() -> None:
+    parts = {0: Uncut(0, 5, since=0, message_bytes=1)}
+    assert plan(parts, Topic("t"), now=GROWTH, idle=False, waiting={0}, room=9) == {0: [5]}
 
 
 def test_a_backlog_takes_no_more_than_its_share_of_the_room() -> None:

@@ -4,21 +4,22 @@ import codecs
 import csv
 import io
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import dataframely as dy
 import pytest
-from hypothesis import given, settings
+from headgate.errors import ArrivalRejected
+from headgate.model import DeadLetter, Reason
+from headgate.pipeline import Csv, Folder, OnExtra, Pipeline, Table
+from headgate.records.batch import Batch, Limits, Original
+from headgate.records.csv_records import read_csv
+from headgate.records.letters import letters_of
+from headgate.records.originals import originals, together
+from headgate.records.reading import read
+from headgate.records.text import Text, line_end, text
+from hypothesis import given
 from hypothesis import strategies as st
-
-from worker.errors import ArrivalRejected
-from worker.model import DeadLetter, Reason
-from worker.pipeline import Csv, Folder, OnExtra, Pipeline, Table
-from worker.records.batch import Batch, Limits
-from worker.records.csv_records import read_csv
-from worker.records.originals import originals, together
-from worker.records.reading import read
-from worker.records.text import text, whole_lines
 
 
 class Item(dy.Schema):
@@ -47,7 +48,7 @@ def rows(batches: Sequence[Batch]) -> list[tuple[object, ...]]:
 
 
 def dead(batches: Sequence[Batch]) -> list[DeadLetter]:
-    return [letter for batch in batches for letter in batch.dead]
+    return [letter for batch in batches for letter in letters_of(batch.dead)]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -126,7 +127,7 @@ def test_a_declared_encoding_is_read_and_its_bytes_are_kept(encoding: str, block
     assert rows(batches) == [(1, "1", word, "1")]
     [letter] = dead(batches)
     kept = [next(batch for batch in batches if batch.frame.height).original(1)]
-    assert together([*kept]) + letter.original == data
+    assert together([*kept], line_end(encoding, kept[0].preamble)) + letter.original == data
 
 
 @pytest.mark.parametrize(
@@ -205,14 +206,13 @@ def test_originals_are_found_again_by_row(tmp_path: Path) -> None:
     assert {row: original.data for row, original in found.items()} == {row: lines[row - 1] for row in (1, 31, 32, 59)}
     batches = list(read(file, "A.CSV", pipeline(), Limits(block_bytes=4000, chunk_rows=3), arrival_id=1))
     assert max(batch.frame.height for batch in batches) <= 3
-    ends = [max([*batch.frame["_row"], *(letter.row for letter in batch.dead)]) for batch in batches]
+    ends = [max([*batch.frame["_row"], *batch.dead["_row"]]) for batch in batches]
     assert ends == [sum(batch.rows_in for batch in batches[: at + 1]) for at in range(len(batches))]
 
 
 CELLS = st.text(st.sampled_from('ab,;"\n\r é\tNA\x00'), max_size=6)
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(
     table=st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=12),
     minimal=st.booleans(),
@@ -238,7 +238,6 @@ def test_whatever_the_csv_module_writes_is_read_back(
     assert together(kept) == data
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(data=st.text(st.sampled_from('1a,"\n\r\x00é'), max_size=60), block=st.integers(1, 70))
 def test_no_byte_of_any_text_is_lost_or_read_twice(data: str, block: int) -> None:
     """Good records and dead letters together hold every line that is not blank, in order, however blocks are cut."""
@@ -253,10 +252,91 @@ def test_no_byte_of_any_text_is_lost_or_read_twice(data: str, block: int) -> Non
     assert [line for line in io.BytesIO(joined).readlines() if line.strip(b"\r\n")] == lines
 
 
-@settings(deadline=None)  # the machine may be busy
-@given(data=st.binary(max_size=60).map(lambda data: data.replace(b"x", b"\n")), block=st.integers(1, 70))
-def test_whole_lines_are_all_of_the_bytes(data: bytes, block: int) -> None:
-    blocks = (data[at : at + block] for at in range(0, len(data), block))
-    parts = list(whole_lines(blocks, Limits()))
-    assert b"".join(part for part, _ in parts) == data
-    assert all(part.endswith(b"\n") for part, final in parts if not final)
+@given(
+    data=st.binary(max_size=60).map(lambda data: data.replace(b"x", b"\n")),
+    block=st.integers(1, 70),
+    back=st.sampled_from([None, "utf-16-le", "utf-32-be", "utf-7", "shift_jis", "iso2022_jp", "cp037"]),
+    most=st.integers(1, 5),
+)
+def test_blocks_of_lines_are_all_of_the_bytes(data: bytes, block: int, back: str | None, most: int) -> None:
+    if back is not None:  # half of the text is in the encoding, the other half is anything
+        data = data[: len(data) // 2].decode("latin-1").encode(back, "ignore") + data[len(data) // 2 :]
+    cut = (data[at : at + block] for at in range(0, len(data), block))
+    parts = list(Text(cut, "utf-8", back).lines(Limits(), most))
+    assert b"".join(part.data if part.raw is None else part.raw for part, _ in parts) == data
+    for part, final in parts:
+        assert part.data.endswith(b"\n") or final
+        assert part.data.count(b"\n") <= most
+        ends = [0, *accumulate(map(len, io.BytesIO(part.data).readlines()))]
+        lines = [part.original(start, end) for start, end in pairwise(ends)]
+        assert b"".join(lines) == part.original(0, len(part.data))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "broken"),
+    [
+        ("utf-16-le", "\ud800".encode("utf-16-le", "surrogatepass")),
+        ("utf-32-be", b"\x00\x11\x00\x00"),
+        ("utf-7", b"+~"),
+    ],
+)
+def test_a_line_that_is_not_text_in_a_wide_encoding_is_one_dead_letter(encoding: str, broken: bytes) -> None:
+    bad = "2,".encode(encoding) + broken + ",\n".encode(encoding)
+    data = "id,name,price\n1,a,\n".encode(encoding) + bad + "3,\xe9,".encode(encoding)
+    batches = parse(data, Csv(encoding=encoding))
+    assert [row[:3] for row in rows(batches)] == [(1, "1", "a"), (3, "3", "\xe9")]
+    [letter] = dead(batches)
+    assert (letter.row, letter.reason, letter.original) == (2, Reason.ENCODING, bad)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "cp037", "utf-7", "iso2022_jp"])
+def test_the_last_record_gains_no_line_end(encoding: str) -> None:
+    data = "id,name,price\nx,+a,\ny,b,,".encode(encoding)
+    batches = parse(data, Csv(encoding=encoding))
+    first = next(batch for batch in batches if batch.frame.height).original(1)
+    originals = [first, Original(dead(batches)[0].original, "csv")]
+    preamble = first.preamble
+    assert preamble + b"".join(each.data for each in originals) == data
+    again = together(originals, line_end(encoding, preamble))
+    assert again == data + line_end(encoding, preamble)
+
+
+@pytest.mark.timeout(20)
+def test_quotes_that_never_close_are_read_in_linear_time() -> None:
+    """Each of these lines opens a quote that is open at the end of the file."""
+    data = b"id,name,price\n" + b'a","\n' * 20_000
+    assert [letter.original for letter in dead(parse(data))] == [b'a","\n'] * 20_000
+
+
+@pytest.mark.parametrize(
+    ("line", "rule", "column"),
+    [
+        (b'1,"a" b,2\n', "text after a closing quote", "name"),
+        (b'1,a,"2\n', "none closes it", "price"),
+        (b'"1,a,2\n', "none closes it", "id"),
+        (b"1,a\rb,2\n", "carriage return", "name"),
+    ],
+)
+def test_what_is_no_record_is_told_in_words_with_its_column(line: bytes, rule: str, column: str) -> None:
+    [letter] = dead(parse(b"id,name,price\n" + line))
+    [fault] = letter.faults
+    assert rule in fault.rule
+    assert fault.column == column
+
+
+def refusal(data: bytes, form: Csv | None = None) -> str:
+    with pytest.raises(ArrivalRejected) as caught:
+        parse(data, form)
+    assert caught.value.reason == Reason.COLUMNS
+    return caught.value.detail
+
+
+def test_a_file_with_another_delimiter_is_told_what_to_declare() -> None:
+    assert "Csv(delimiter=';')" in refusal(b"id;name;price\n1;a;2\n")
+    assert r"Csv(delimiter='\t')" in refusal(b'"id"\t"name"\tmore\tprice\n')
+    assert "Csv(delimiter=',')" in refusal(b"id,name,price\n", Csv(delimiter=";"))
+    assert "missing" in refusal(b"id;name\n1;a\n")
+
+
+def test_a_file_with_lines_that_end_in_cr_alone_is_told_so() -> None:
+    assert "end lines with LF or CRLF" in refusal(b"id,name,price\r1,a,2\r")

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-
-from worker.errors import BadPipeline, Permanent
-from worker.model import Fault, Reason
-from worker.pipeline import lookup
-from worker.records.batch import ARRIVAL, ROW
-from worker.records.enrichment import enrich, load_reference
+from headgate.errors import BadPipeline, Permanent
+from headgate.model import Fault, Reason
+from headgate.pipeline import lookup
+from headgate.records.batch import ARRIVAL, ROW
+from headgate.records.enrichment import enrich, load_reference
 
 
 def records(**columns: list[object]) -> pl.DataFrame:

@@ -5,20 +5,24 @@ import os
 import zlib
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import dataframely as dy
 import polars as pl
 import pytest
-
-from worker.errors import ArrivalRejected
-from worker.model import Reason
-from worker.pipeline import Folder, Parquet, Pipeline, Table
-from worker.records.batch import Batch, Limits
-from worker.records.contract import validate
-from worker.records.expansion import expanded
-from worker.records.originals import originals, together
-from worker.records.reading import read
+from headgate.errors import ArrivalRejected, KafkaUnavailable, NotTried
+from headgate.model import Reason
+from headgate.pipeline import Csv, Folder, Format, Json, Parquet, Pipeline, Table
+from headgate.records.batch import Batch, Limits, Original
+from headgate.records.contract import validate
+from headgate.records.expansion import expanded
+from headgate.records.letters import letters_of
+from headgate.records.originals import originals, together
+from headgate.records.parquet_footer import read_footer
+from headgate.records.parsing import Spooled
+from headgate.records.parsing import parse as parse_all
+from headgate.records.reading import read
 
 
 class Pair(dy.Schema):
@@ -96,12 +100,23 @@ def test_no_bytes_are_rejected_as_empty_whatever_the_format(file: Path) -> None:
     assert reason(file, gzip.compress(b""), "a.jsonl.gz") == Reason.EMPTY
 
 
-def test_a_bomb_is_refused_after_a_few_megabytes(file: Path) -> None:
+def bomb(megabytes: int) -> bytes:
     pack = zlib.compressobj(9, wbits=31)
-    data = b"".join([pack.compress(b"a,b\n"), *(pack.compress(b"1,x\n" * 250_000) for _ in range(40)), pack.flush()])
-    assert reason(file, data, "a.csv.gz") == Reason.BOMB
-    rows = sum(batch.rows_in for batch in parse(file, data, "a.csv.gz", Limits(max_expansion=2000)))
-    assert rows == 40 * 250_000
+    lines = (pack.compress(b"1,x\n" * 250_000) for _ in range(megabytes))
+    return b"".join([pack.compress(b"a,b\n"), *lines, pack.flush()])
+
+
+def test_a_bomb_is_refused_once_it_is_large(file: Path) -> None:
+    file.write_bytes(bomb(300))
+    with pytest.raises(ArrivalRejected) as caught:
+        list(expanded(file, "a.csv.gz", Limits()))
+    assert caught.value.reason == Reason.BOMB
+    assert sum(map(len, expanded(file, "a.csv.gz", Limits(max_expansion=2000)))) == 300_000_004
+
+
+def test_a_file_of_equal_rows_is_no_bomb(file: Path) -> None:
+    file.write_bytes(bomb(23))
+    assert sum(map(len, expanded(file, "a.csv.gz", Limits()))) == 23_000_004
 
 
 def test_a_file_over_the_limit_of_size_is_refused(file: Path) -> None:
@@ -145,8 +160,8 @@ def test_parquet_values_survive_the_way_over_text(file: Path) -> None:
     )
     frame.write_parquet(file)
     [batch] = read(file, "a.PARQUET", WIDE, Limits(), arrival_id=3)
-    good, refused = validate(batch.frame, Wide)
-    assert refused == ()
+    good, [*refused] = validate(batch.frame, Wide)
+    assert refused == []
     assert good.select(Wide.column_names()).rows() == frame.drop("more").rows()
     kept = together(originals(file, "a.parquet", WIDE, Limits(), {1, 2}).values())
     again = file.with_suffix(".again")
@@ -181,3 +196,99 @@ def test_nul_characters_are_read_and_then_refused_by_the_contract(file: Path, na
     good, [refusal] = validate(batch.frame, Pair)
     assert good["_row"].to_list() == [1]
     assert (refusal.row, refusal.reason, refusal.faults[0].value) == (2, Reason.NUL, r"y\x00")
+
+
+def test_a_folder_says_how_files_are_read_whose_names_do_not_tell(file: Path) -> None:
+    readers: dict[str, Format] = {"*.tsv": Csv(delimiter="\t"), "*.LOG": Json(), "orders_*": Parquet("drop")}
+    pipeline = Pipeline(name="p", sources=(Folder("in", readers=readers),), schema=Pair, sink=Table("t"))
+
+    def columns(data: bytes, name: str) -> list[str]:
+        file.write_bytes(data)
+        batches = list(read(file, name, pipeline, Limits(), arrival_id=1, source="in"))
+        return [row for batch in batches for row in batch.frame["b"]]
+
+    assert columns(b"a\tb\n1\tx\n", "A.TSV") == ["x"]
+    assert columns(gzip.compress(b"a\tb\n1\tx\n"), "a.tsv.gz") == ["x"]
+    assert columns(b'{"a":1,"b":"x"}\n', "a.log") == ["x"]
+    assert columns(CSV, "a.csv") == ["x", "y"]
+    parquet = file.with_suffix(".parquet")
+    pl.DataFrame({"a": [1], "b": ["x"], "c": [1]}).write_parquet(parquet)
+    assert columns(parquet.read_bytes(), "orders_2026") == ["x"]
+
+
+def test_parquet_that_asks_for_too_much_is_refused_before_it_is_read(file: Path) -> None:
+    small = Limits(memory_bytes=4 * 1024**2, max_record_bytes=100_000)
+    pl.DataFrame({"a": [1], "b": ["x" * 2_000_000]}).write_parquet(file, compression="brotli")
+    assert file.stat().st_size < 10_000
+    with pytest.raises(ArrivalRejected, match="HEADGATE_RECORDS_MEMORY_MB") as caught:
+        list(read(file, "a.parquet", PAIRS, small, arrival_id=1))
+    assert caught.value.reason == Reason.TOO_LARGE
+    with pytest.raises(ArrivalRejected, match="HEADGATE_RECORDS_MAX_RECORD_BYTES"):
+        list(read(file, "a.parquet", PAIRS, Limits(max_record_bytes=100_000), arrival_id=1))
+
+
+def test_the_footer_tells_rows_values_and_what_pages_become(file: Path) -> None:
+    texts = [f"text {number} " * 100 for number in range(1000)]
+    frame = pl.DataFrame({"a": range(1000), "l": [list(range(50))] * 1000, "b": texts})
+    for compression in ("zstd", "snappy", "gzip", "brotli", "uncompressed"):
+        frame.write_parquet(file, compression=compression, row_group_size=300)
+        groups = read_footer(file)
+        assert [group.rows for group in groups] == [300, 300, 300, 100]
+        assert [column.values for column in groups[0].columns] == [300, 15_000, 300]
+        assert sum(sum(group.columns[2].pages) for group in groups) >= 800_000
+
+
+class Image(dy.Schema):
+    """Bytes beside text."""
+
+    id = dy.Int64(primary_key=True)
+    text = dy.String(nullable=True)
+    data = dy.Binary(nullable=True)
+
+
+IMAGES = Pipeline(name="images", sources=(Folder("images"),), schema=Image, sink=Table("images"))
+
+
+def test_parquet_binary_is_bytes_in_a_binary_column_and_text_or_a_dead_letter_in_any_other(file: Path) -> None:
+    texts = [b"a", b"\xff", None]
+    frame = pl.DataFrame({"id": [1, 2, 3], "text": texts, "data": [b"\xff\x00", b"x", None]})
+    frame.write_parquet(file)
+    [batch] = read(file, "a.parquet", IMAGES, Limits(), arrival_id=1)
+    good, [*refused] = validate(batch.frame, Image)
+    assert refused == []
+    assert good.select("id", "text", "data").rows() == [(1, "a", b"\xff\x00"), (3, None, None)]
+    [letter] = letters_of(batch.dead)
+    assert (letter.row, letter.reason, letter.faults[0].column, letter.format) == (
+        2,
+        Reason.ENCODING,
+        "text",
+        "parquet",
+    )
+    again = together([batch.original(1), Original(letter.original, letter.format)])
+    assert pl.read_parquet(again).equals(frame[:2])
+
+
+def test_binary_columns_of_files_in_several_formats_stand_in_one_chunk(tmp_path: Path) -> None:
+    pl.DataFrame({"id": [1], "text": ["a"], "data": [b"\xff"]}).write_parquet(tmp_path / "a.parquet")
+    (tmp_path / "b.csv").write_bytes(b"id,text,data\n2,b,caf\xc3\xa9\n")
+    arrivals = {
+        number: partial(
+            Spooled, arrival_id=number, path=path, name=path.name, size=path.stat().st_size, source="images",
+            pipeline=IMAGES, limits=Limits(),
+        )
+        for number, path in enumerate(sorted(tmp_path.iterdir()), start=1)
+    }  # fmt: skip
+    (tmp_path / "chunks").mkdir()
+    [chunk] = parse_all(arrivals, IMAGES, Limits(), tmp_path / "chunks").chunks
+    assert chunk.read_rows()["data"].to_list() == [b"\xff", "caf\u00e9".encode()]
+
+
+def test_one_that_cannot_be_read_is_left_alone_and_those_behind_it_wait_no_longer_than_they_may(tmp_path: Path) -> None:
+    """A broker that is down takes seconds to say so, for each of its ranges."""
+
+    def unreadable() -> Spooled:
+        raise KafkaUnavailable("nobody answers")
+
+    parsed = parse_all({1: unreadable, 2: unreadable}, PAIRS, Limits(), tmp_path, patience=0)
+    assert [type(parsed.unread[number]) for number in (1, 2)] == [KafkaUnavailable, NotTried]
+    assert parsed.chunks == []

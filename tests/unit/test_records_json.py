@@ -7,16 +7,16 @@ from pathlib import Path
 import dataframely as dy
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from headgate.errors import ArrivalRejected
+from headgate.model import DeadLetter, Reason
+from headgate.pipeline import Folder, Json, Pipeline, Table
+from headgate.records.batch import Batch, Limits, Original
+from headgate.records.json_records import WORTHWHILE
+from headgate.records.letters import letters_of
+from headgate.records.originals import originals, together
+from headgate.records.reading import read
+from hypothesis import given
 from hypothesis import strategies as st
-
-from worker.errors import ArrivalRejected
-from worker.model import DeadLetter, Reason
-from worker.pipeline import Folder, Json, Pipeline, Table
-from worker.records.batch import Batch, Limits
-from worker.records.json_records import WORTHWHILE
-from worker.records.originals import originals
-from worker.records.reading import read
 
 
 class Item(dy.Schema):
@@ -54,7 +54,7 @@ def rows(batches: Sequence[Batch]) -> list[tuple[object, ...]]:
 
 
 def dead(batches: Sequence[Batch]) -> list[DeadLetter]:
-    return [letter for batch in batches for letter in batch.dead]
+    return [letter for batch in batches for letter in letters_of(batch.dead)]
 
 
 def test_numbers_keep_the_text_they_were_written_with(folder: Path) -> None:
@@ -145,7 +145,6 @@ def as_text(value: object) -> str | None:
     return value if isinstance(value, str) or value is None else json.dumps(value)
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(records=RECORDS, block=st.integers(1, 90), tidy=st.booleans(), often=st.sampled_from([1, 80]))
 def test_lines_and_arrays_give_exactly_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, object]], block: int, often: int, *, tidy: bool
@@ -185,7 +184,7 @@ def test_one_object_and_objects_one_after_another_are_records_too(folder: Path) 
         (b'[{"id":1}] x', Reason.MALFORMED),
         (b"<xml/>", Reason.MALFORMED),
         (b"[" * 100_000, Reason.MALFORMED),
-        (b'[{"name":"\xff"}]', Reason.UNDECODABLE),
+        (b'[{"id":1}, \xff]', Reason.MALFORMED),
         ('[{"id":1}]'.encode("utf-16"), Reason.UNDECODABLE),
         (b'[{"name":"' + b"x" * 5000 + b'"}]', Reason.TOO_LARGE),
     ],
@@ -203,7 +202,39 @@ def test_a_document_that_is_no_array_of_objects_is_rejected(
 def test_a_bad_element_of_an_array_hits_only_its_own_record(folder: Path) -> None:
     batches = parse(folder, b'[{"id":1}, 5, {"id":\nNaN}, {"id":2}]', "a.json")
     assert [row[0] for row in rows(batches)] == [1, 4]
-    assert [letter.original for letter in dead(batches)] == [b"5", b'{"id": NaN}']
+    assert [letter.original for letter in dead(batches)] == [b"5", b'{"id":\nNaN}']
+
+
+@pytest.mark.parametrize("block", [1, 3, 1000])
+def test_bytes_of_an_array_that_are_not_utf_8_are_the_fault_of_their_element(folder: Path, block: int) -> None:
+    bad = [b'{"name":"caf\xe9"}', b'{"name":"\xed\xa0\x80"}', b'{"tags":["\xf0\x9f"]}']
+    data = b'[{"id":1},' + b",".join(bad) + b',{"id":5,"name":"\xf0\x9f\x98\x80"}]'
+    batches = parse(folder, data, "a.json", limits=Limits(block_bytes=block))
+    assert [row[:3] for row in rows(batches)] == [(1, "1", None), (5, "5", "😀")]
+    assert [(letter.row, letter.reason, letter.original) for letter in dead(batches)] == [
+        (row, Reason.ENCODING, data) for row, data in enumerate(bad, 2)
+    ]
+    assert together(Original(letter.original, letter.format) for letter in dead(batches)) == (
+        b"[" + b",\n".join(bad) + b"]\n"
+    )
+
+
+def test_an_array_of_short_elements_is_parsed_some_at_a_time(folder: Path) -> None:
+    """Two bytes of an element become a hundred times as many once they are read."""
+    limits = Limits(memory_bytes=600_000)
+    batches = parse(folder, b"[" + b",".join([b"{}"] * 5_000) + b"]", "a.json", limits=limits)
+    assert max(batch.rows_in for batch in batches) <= limits.lines(len(COLUMNS)) < 5_000
+    assert [row[0] for row in rows(batches)] == list(range(1, 5_001))
+
+
+def test_elements_of_an_array_are_kept_to_the_byte_and_make_an_array_again(folder: Path) -> None:
+    """A pretty-printed array has line ends of its own, and an element need not be an object."""
+    elements = [b'{\r\n  "id": "x",\r\n\t"a": "\xc3\xa9"\n}', b"[1]", b'{"id" :\n\nNaN}']
+    letters = dead(parse(folder, b"[\n" + b" ,\n".join(elements) + b"\n]\n", "a.json"))
+    assert [letter.original for letter in letters] == elements
+    again = together(Original(letter.original, letter.format) for letter in letters)
+    assert letters[0].format == "json"
+    assert [letter.original for letter in dead(parse(folder, again, "a.json"))] == elements
 
 
 def test_a_number_cut_by_the_end_of_a_block_is_one_element(folder: Path) -> None:

@@ -10,14 +10,14 @@ import orjson
 import polars as pl
 import pytest
 from google.protobuf.type_pb2 import EnumValue
-
-from worker.errors import BadPipeline
-from worker.model import Reason
-from worker.pipeline import Pipeline, Table
-from worker.pipeline.topic import Avro, Columns, Plain, Protobuf, Topic
-from worker.records.batch import ARRIVAL, ROW, Batch, Limits
-from worker.records.decoding import Decoder
-from worker.records.messages import Unreadable, block
+from headgate.errors import BadPipeline
+from headgate.model import Reason
+from headgate.pipeline import Pipeline, Table, When
+from headgate.pipeline.topic import Avro, Columns, Plain, Protobuf, Topic
+from headgate.records.batch import ARRIVAL, ROW, Batch, Limits
+from headgate.records.decoding import Decoder
+from headgate.records.letters import letters_of
+from headgate.records.messages import Header, Unreadable, block
 
 
 class Item(dy.Schema):
@@ -47,13 +47,15 @@ SCHEMA = {
 }
 
 
-def decode(
+def decode(  # noqa: PLR0913 - one keyword a thing that tests vary
     topic: Topic,
     values: Sequence[bytes | None],
     *,
     schema: type[dy.Schema] = Item,
     limits: Limits | None = None,
     asked: list[int] | None = None,
+    when: When | None = None,
+    headers: Sequence[Sequence[Header] | None] = (),
 ) -> Batch:
     """Decode messages at the offsets 10, 12, 14 ... of a range that begins at 10."""
 
@@ -64,14 +66,14 @@ def decode(
             asked.append(number)
         return [orjson.dumps(SCHEMA).decode()]
 
-    pipeline = Pipeline(name="items", sources=(topic,), schema=schema, sink=Table("items"))
+    pipeline = Pipeline(name="items", sources=(topic,), schema=schema, sink=Table("items"), when=when)
     messages = block(
         first=10,
         partition=3,
         offsets=range(10, 10 + 2 * len(values), 2),
         timestamps=[1_700_000_000_123] * len(values),
         keys=[b"k"] * len(values),
-        headers=[None] * len(values),
+        headers=headers or [None] * len(values),
         values=values,
     )
     return Decoder.of(topic, pipeline, limits or Limits(), 5, schemas).decode(messages)
@@ -89,7 +91,7 @@ def framed(value: bytes, number: int = 7) -> bytes:
 
 
 def refused(batch: Batch) -> list[tuple[int, Reason, str]]:
-    return [(each.row, each.reason, each.faults[0].rule) for each in batch.dead]
+    return [(each.row, each.reason, each.faults[0].rule) for each in letters_of(batch.dead)]
 
 
 def test_rows_are_counted_by_offset() -> None:
@@ -108,7 +110,7 @@ def test_json_may_stand_on_several_lines_and_behind_a_schema_id() -> None:
         (7, Reason.MALFORMED, "object"),
         (9, Reason.ENCODING, "encoding"),
     ]
-    assert batch.dead[1].original == framed(b"[]")
+    assert batch.dead["original"][1] == framed(b"[]")
 
 
 def test_many_messages_of_many_lines_are_read_at_once_as_one_by_one() -> None:
@@ -173,7 +175,7 @@ def test_a_value_over_the_limit_is_set_aside_as_what_to_read_again() -> None:
     """Its bytes are not carried along: they stay where they are, and the dead letter says where that is."""
     batch = decode(Topic("t"), [b'{"id":1}', b"x" * 100], limits=Limits(max_record_bytes=50))
     assert refused(batch) == [(3, Reason.TOO_LARGE, "size")]
-    assert (batch.dead[0].original, batch.dead[0].format) == (b'{"first": 12, "end": 13}', "offsets")
+    assert batch.dead.select("original", "format").row(0) == (b'{"first": 12, "end": 13}', "offsets")
 
 
 def test_columns_take_what_came_with_the_message() -> None:
@@ -202,3 +204,39 @@ def test_tombstones_that_delete_need_an_order() -> None:
     with pytest.raises(BadPipeline, match="needs ordered=True"):
         Pipeline(name="items", sources=(Topic("t", tombstones="delete"),), schema=Keyed, sink=table)
     assert Pipeline(name="items", sources=(Topic("t", tombstones="delete", ordered=True),), schema=Keyed, sink=table)
+
+
+def test_messages_whose_headers_or_size_do_not_meet_the_condition_are_skipped_and_counted() -> None:
+    when = When(header={"type": ("order*", "!order-test"), "origin": "!crawler"}, larger_than=10, smaller_than="1KB")
+    good = b'{"id": 1, "name": "a"}'
+    cases: list[tuple[bytes | None, list[Header] | None, bool]] = [
+        (good, [("type", b"order")], True),
+        (good, [("type", b"note"), ("type", b"order-2")], True),  # the last one counts
+        (good, [("type", b"order"), ("type", b"note")], False),
+        (good, [("type", b"order-test")], False),
+        (good, [("type", b"order"), ("origin", b"crawler")], False),
+        (good, [("type", b"order"), ("origin", None)], True),
+        (good, [("type", b"\xff")], False),
+        (good, None, False),
+        (b'{"id": 1}', [("type", b"order")], False),
+        (b'{"id": 1, "name": "' + b"a" * 1000 + b'"}', [("type", b"order")], False),
+        (None, [("type", b"order")], False),
+    ]
+    batch = decode(Topic("t"), [value for value, _, _ in cases], headers=[each for _, each, _ in cases], when=when)
+    rows = range(1, 2 * len(cases), 2)
+    assert batch.frame[ROW].to_list() == [row for row, (_, _, met) in zip(rows, cases, strict=True) if met]
+    assert list(batch.skipped) == [row for row, (_, _, met) in zip(rows, cases, strict=True) if not met]
+    assert list(letters_of(batch.dead)) == []
+
+
+def test_without_any_header_a_condition_on_headers_skips_all_and_one_that_only_excludes_none() -> None:
+    values = [b'{"id": 1}'] * 3
+    assert list(decode(Topic("t"), values, when=When(header={"type": "order"})).skipped) == [1, 3, 5]
+    assert list(decode(Topic("t"), values, when=When(header={"type": "!order"})).skipped) == []
+
+
+def test_a_dead_letter_among_skipped_messages_is_kept_with_its_own_bytes() -> None:
+    headers: list[list[Header]] = [[("type", b"note")], [("type", b"order")]]
+    batch = decode(Topic("t"), [b"skipped", b"broken"], headers=headers, when=When(header={"type": "order"}))
+    (letter,) = letters_of(batch.dead)
+    assert (letter.row, letter.original) == (3, b"broken")

@@ -2,11 +2,10 @@
 
 from datetime import timedelta
 
+from headgate.ledger.retry_delay import delay_after
+from headgate.pipeline import Retry
 from hypothesis import given
 from hypothesis import strategies as st
-
-from worker.pipeline import Retry
-from worker.retry import delay_after
 
 POLICIES = st.builds(
     lambda attempts, first, more: Retry(attempts, first, first + more),

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from headgate.settings import Settings
 from pydantic_settings import BaseSettings
-
-from worker.settings import Settings
 
 PAGE = Path(__file__).parents[2] / "docs/settings.md"
 

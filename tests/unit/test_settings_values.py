@@ -6,9 +6,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-
-from worker.errors import BadSettings
-from worker.settings import ENDPOINTS, Endpoints, Settings
+from headgate.endpoints import ENDPOINTS, Endpoints
+from headgate.errors import BadSettings
+from headgate.settings import Settings
 
 SECRET = "s3cr3t"  # noqa: S105 - what must not be shown
 URL = f"postgresql://someone:{SECRET}@host/orders"
@@ -103,7 +103,7 @@ def test_a_damaged_file_of_addresses_is_said_without_what_stands_in_it(tmp_path:
         ("HEADGATE_RECORDS_CHUNK_ROWS", "0", "greater than 0"),
         ("HEADGATE_WORKER_POOL", "", "at least 1 character"),
         ("HEADGATE_WORKER_LIMIT", "0", "greater than 0"),
-        ("HEADGATE_LOG_LEVEL", "LOUD", "DEBUG|INFO|WARNING|ERROR"),
+        ("HEADGATE_LOG_LEVEL", "LOUD", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
         ("HEADGATE_LOG_JSON", "perhaps", "valid boolean"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What of the warm worker needs no server: where a run is, how it ends, and which Prefect it knows."""
+"""What of the warm worker needs no server: where a run is, and how it ends."""
 
 import asyncio
 import os
@@ -8,10 +8,8 @@ import sys
 
 import pytest
 from harness import wait_until
-
-from worker.execution import worker
-from worker.execution.attempt import Attempt
-from worker.execution.reclaim import Place
+from headgate.execution.attempt import Attempt
+from headgate.execution.reclaim import Place
 
 
 def test_a_place_is_read_as_it_was_written() -> None:
@@ -57,11 +55,3 @@ async def test_a_run_that_does_not_hear_is_signalled_and_then_killed() -> None:
 
     await asyncio.gather(watch(), attempt.end(0.1))
     assert (attempt.returncode, asked) == (-signal.SIGKILL, [True])
-
-
-def test_another_prefect_than_the_one_it_knows_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert worker.obstacle() is None
-    monkeypatch.setattr(worker, "VERSION", "3.8.7")
-    told = worker.obstacle()
-    assert told is not None
-    assert "3.8.7" in told

@@ -3,9 +3,8 @@
 import threading
 
 import pytest
-
-from worker.listeners import watchdog
-from worker.listeners.watchdog import Watchdog
+from headgate.listeners.topics import stall_guard as watchdog
+from headgate.listeners.topics.stall_guard import Watchdog
 
 
 @pytest.fixture

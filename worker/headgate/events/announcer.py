@@ -1,0 +1,394 @@
+"""The announcer: rings for what is ready, climbs the ladder for what nobody claimed, and publishes the outbox.
+
+The acknowledgement of a ring is a run that claims; that an event was posted, or an automation fired, proves nothing.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import LiteralString
+from uuid import uuid4
+
+import structlog
+
+from headgate.errors import LedgerUnavailable, NotFound, PrefectUnavailable
+from headgate.events import catalog
+from headgate.events.publisher import Publisher
+from headgate.home import DEFAULT, at_home
+from headgate.ledger import Database, Holders, Homes, Rings, Starts
+from headgate.ledger.database import Connection
+from headgate.ledger.holders import Gone
+from headgate.ledger.homes import HomeRecord
+from headgate.ledger.locks import Lock
+from headgate.ledger.rings import OUTBOX_BATCH, Outstanding
+from headgate.model import flow_run_of
+from headgate.pipeline import Pipeline
+from headgate.pulse import Pulse
+
+CHANNEL: LiteralString = "headgate"
+LONGEST_WAIT = timedelta(minutes=15)
+LONGEST_SLEEP = timedelta(seconds=5)  # a lost NOTIFY costs no more than this
+SHORTEST_SLEEP = timedelta(milliseconds=10)
+LOOK_EVERY = 10.0  # seconds between two looks whether the deployments are there
+REPAIRED_AFTER = timedelta(seconds=0.5)  # a repair that is under way is asked for again
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 2.0  # seconds between two tries of what is unavailable
+LOOK_FOR_DEAD = 0.5  # seconds between two looks whether a run at work has died
+ALONE_AGAIN = 0.25  # seconds between two looks whether the announcer at work is gone
+SHORTEST_ANSWER = timedelta(seconds=1)  # the least that the first ring waits, however soon rings are answered
+PATIENCE = 4  # times as long as answers usually take, and nobody will answer any more
+WHY = "Its process is gone; what it had claimed goes to another run."
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """How long rings wait for an answer, and what follows.
+
+    Args:
+        answer_within: the longest wait of the first ring; it doubles with each rung.
+        again: how often an unanswered ring is rung again; after that, runs are dispatched directly.
+
+    """
+
+    answer_within: timedelta
+    again: int
+
+    def after(self, usual: timedelta | None) -> "Ladder":
+        """Shorten the first wait to what answers usually take, and some more; never lengthen it."""
+        if usual is None:
+            return self
+        return replace(self, answer_within=min(self.answer_within, max(SHORTEST_ANSWER, PATIENCE * usual)))
+
+    def wait(self, rung: int) -> timedelta:
+        """How long a ring of this rung may stay unanswered."""
+        full: timedelta = self.answer_within * 2.0 ** min(rung, 20)
+        return min(full, LONGEST_WAIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a pipeline is owed now."""
+
+    rings: int = 0  # so many new rings
+    rung: int | None = None  # climb to this rung, in place of the unanswered rings
+    settle: bool = False  # the unanswered rings need no answer any more
+
+
+def due(found: Outstanding, *, most_arrivals: int, parallelism: int, ladder: Ladder) -> Due:
+    """Decide what a pipeline is owed: a pure function of what the ledger says.
+
+    Args:
+        found: from the ledger.
+        most_arrivals: how many arrivals one claim may hold.
+        parallelism: how many runs may work at the same time.
+        ladder: the waits.
+
+    """
+    overdue = (
+        found.rung is not None
+        and found.oldest_ring_age is not None
+        and found.oldest_ring_age >= ladder.wait(found.rung)
+    )
+    if not found.claimable:
+        return Due(settle=overdue)
+    if overdue and found.rung is not None:
+        return Due(rung=found.rung + 1)
+    wanted = min(parallelism, math.ceil(found.claimable / most_arrivals))
+    return Due(rings=max(0, wanted - found.busy - found.unanswered))
+
+
+def most_claimable(pipelines: Sequence[Pipeline]) -> dict[str, int]:
+    """Say of each pipeline how many arrivals all its runs can claim at once: more are not worth counting."""
+    return {pipeline.name: pipeline.parallelism * pipeline.max_arrivals for pipeline in pipelines}
+
+
+def shares(ranges: int, homes: Sequence[HomeRecord], *, most_arrivals: int, parallelism: int) -> list[int]:
+    """Divide ranges, which any home may work on, among those that answer, one run after another.
+
+    Args:
+        ranges: how many are due.
+        homes: all; one without a listener, or that leaves rings unanswered, gets none while there is another.
+        most_arrivals: how many arrivals one claim may hold.
+        parallelism: how many runs may work on them at the same time.
+
+    Returns:
+        Of each home, how many it is rung for.
+
+    """
+    alive = [number for number, home in enumerate(homes) if home.alive] or list(range(len(homes)))
+    able = [number for number in alive if homes[number].deaf_since is None] or alive
+    runs = min(parallelism, math.ceil(ranges / most_arrivals))
+    found = [0] * len(homes)
+    for run in range(runs):
+        found[able[run % len(able)]] += ranges // runs + (run < ranges % runs)
+    return found
+
+
+class Announcer:
+    """Rings for the pipelines and homes, one announcer at a time behind an advisory lock.
+
+    Args:
+        pipelines: whose arrivals are announced.
+        deployment: of a pipeline's name, its deployment, "<flow>/<deployment>".
+        sweep: the deployment of the sweep, named in the same way.
+        pool: the work pool of the deployments.
+        database: where the lock and the notifications are.
+        rings: the doorbell's side of the ledger.
+        starts: let arrivals go that wait for a start of their pipeline.
+        holders: tell which runs died.
+        homes: where runs can be started.
+        publisher: the Prefect server.
+        ladder: the waits.
+        repair: has what is missing on the Prefect server made again; whether that is still under way.
+        pulse: told that it turns, and what keeps it from its work.
+
+    """
+
+    def __init__(  # noqa: PLR0913 - collaborators, each a keyword
+        self,
+        *,
+        pipelines: Sequence[Pipeline],
+        deployment: str,
+        sweep: str,
+        pool: str,
+        database: Database,
+        rings: Rings,
+        starts: Starts,
+        holders: Holders,
+        homes: Homes,
+        publisher: Publisher,
+        ladder: Ladder,
+        repair: Callable[[], bool] = lambda: False,
+        pulse: Pulse | None = None,
+    ) -> None:
+        self._pulse = pulse or Pulse()
+        self._pipelines = pipelines
+        self._deployment = deployment
+        self._database = database
+        self._rings = rings
+        self._starts = starts
+        self._watched_since: datetime | None = None  # by the clock of the ledger
+        self._holders = holders
+        self._homes = homes
+        self._publisher = publisher
+        self._patience = ladder
+        self._ladder = ladder  # with a first wait as short as answers usually are
+        self._name = uuid4().hex
+        self._held = False  # whether runs are at work
+        self._gone: list[Gone] = []  # runs that died; the Prefect server does not know yet
+        self._pool = pool
+        self._repair = repair
+        self._sweep = sweep
+        self._looked = -math.inf  # seconds on the monotonic clock
+
+    def run(self, stop: threading.Event) -> None:
+        """Announce until `stop` is set; whatever is unavailable is waited for."""
+        pause = SHORTEST_PAUSE
+        while not stop.is_set():
+            try:
+                with self._database.listening(CHANNEL) as connection:
+                    leads = self._leadership(connection)
+                    while not leads():
+                        if stop.wait(ALONE_AGAIN):
+                            return
+                    log.info("announcer at work", action="announce")
+                    self._watched_since = self._starts.watch()
+                    while not stop.is_set() and leads():
+                        sleep = self.announce()
+                        pause = SHORTEST_PAUSE
+                        self._pulse.trouble = None
+                        self._wait(connection, sleep, stop)
+            except (LedgerUnavailable, PrefectUnavailable) as error:
+                log.warning(str(error), action="announce", next_try_seconds=pause)
+                self._pulse.trouble = str(error)
+                stop.wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    def announce_if_alone(self) -> None:
+        """Do once what is owed, if no other announcer does.
+
+        Raises:
+            LedgerUnavailable: the database does not answer.
+            PrefectUnavailable: the server does not answer.
+
+        """
+        with self._database.listening(CHANNEL) as connection:
+            if self._leadership(connection)():
+                self._watched_since = self._starts.watch()
+                self.announce()
+
+    def _leadership(self, connection: Connection) -> Callable[[], bool]:
+        """Say how to ask whether this announcer is the only one: by the lock of its session, or by a lease."""
+        if not self._database.keeps_sessions(connection):
+            return lambda: self._rings.lead(self._name)
+        locked = False
+
+        def leads() -> bool:
+            nonlocal locked
+            locked = locked or _try_lock(connection)
+            return locked
+
+        return leads
+
+    def announce(self) -> timedelta:
+        """Do once what is owed.
+
+        Returns:
+            How long nothing comes due, if nobody notifies.
+
+        Raises:
+            LedgerUnavailable: the database does not answer.
+            PrefectUnavailable: the server does not answer; what is owed stays owed.
+
+        """
+        self._pulse.turn()
+        next_start = self._starts.make_due(
+            self._pipelines, patience=self._patience.answer_within, watched_since=self._watched_since
+        )
+        sleep = LONGEST_SLEEP if next_start is None else min(LONGEST_SLEEP, max(next_start, SHORTEST_SLEEP))
+        self._gone += self._bury()
+        self._ladder = self._patience.after(self._rings.usual_answer())
+        homes = self._homes.find(self._patience.answer_within)
+        most = most_claimable(self._pipelines)
+        outstanding = [self._rings.outstanding(most, home.home_id) for home in homes]
+        repairing = False
+        for pipeline in self._pipelines:
+            found = [each[pipeline.name] for each in outstanding]
+            ranges = shares(
+                max((each.ranges for each in found), default=0),
+                homes,
+                most_arrivals=pipeline.max_arrivals,
+                parallelism=pipeline.parallelism,
+            )
+            for home, each, more in zip(homes, found, ranges, strict=True):
+                repairing |= self._announce(_Doorbell(pipeline, home), replace(each, claimable=each.claimable + more))
+                if each.next_due_in is not None:
+                    sleep = min(sleep, max(each.next_due_in, SHORTEST_SLEEP))
+        repairing |= self._look_for_deployments(homes)
+        if repairing:
+            sleep = min(sleep, REPAIRED_AFTER)
+        self._tell_of_gone()
+        return timedelta(0) if self._publish_outbox() else sleep
+
+    def _bury(self) -> Sequence[Gone]:
+        buried = self._holders.bury()
+        self._held = buried.left > 0
+        return buried.gone
+
+    def _tell_of_gone(self) -> None:
+        """Have runs whose processes are gone shown as Crashed; kept while the Prefect server is unavailable."""
+        while self._gone:
+            self._publisher.crash(flow_run_of(self._gone[0].holder), self._gone[0].since, WHY)
+            del self._gone[0]
+
+    def _look_for_deployments(self, homes: Sequence[HomeRecord]) -> bool:
+        """Have deployments that somebody deleted made again, and those of a new home; whether that is under way."""
+        if time.monotonic() - self._looked < LOOK_EVERY:
+            return False
+        names = [home.name for home in homes] or [DEFAULT]
+        wanted = [at_home(f"{self._deployment}/{each.name}", home) for each in self._pipelines for home in names]
+        sweeps = [at_home(self._sweep, home) for home in names]
+        # Installations that share a server share the sweep's name, so its pool may be another's.
+        there = self._publisher.deployed(wanted, self._pool) + self._publisher.deployed(sweeps)
+        if there >= len(wanted) + len(sweeps):
+            self._looked = time.monotonic()
+            return False
+        return self._repair()
+
+    def _announce(self, bell: "_Doorbell", found: Outstanding) -> bool:
+        """Do what one doorbell is owed; whether what should answer is being put right."""
+        pipeline, home, repairing = bell.pipeline, bell.home, False
+        owed = due(found, most_arrivals=pipeline.max_arrivals, parallelism=pipeline.parallelism, ladder=self._ladder)
+        if owed.settle:
+            self._rings.give_up(pipeline.name, home.home_id)
+        if owed.rung is not None:
+            repairing = self._climb(bell, owed.rung, found.claimable)
+        for _ in range(owed.rings):
+            self._ring(bell, 0, found.claimable)
+        return repairing
+
+    def _climb(self, bell: "_Doorbell", rung: int, claimable: int) -> bool:
+        """Ring again, once what should answer was put right; whether that is under way."""
+        queued = self._publisher.queued(f"{self._deployment}/{bell.name}", self._pool)
+        if queued >= bell.pipeline.parallelism:
+            # The doorbell was heard: runs wait for a worker, and more of them would not come sooner.
+            self._rings.wait_longer(bell.pipeline.name, bell.home.home_id)
+            log.warning(
+                "runs are queued and no worker takes them", action="announce", pipeline=bell.name, queued=queued
+            )
+            return False
+        # Nobody answers: the automation may be gone, or its deployment. But where answers usually come soon, the first
+        # was waited for so short a time that it may only have been lost with its server.
+        is_early = rung == 1 and self._ladder.answer_within < self._patience.answer_within
+        if not is_early and self._repair():
+            return True
+        self._ring(bell, rung, claimable)
+        return False
+
+    def _ring(self, bell: "_Doorbell", rung: int, claimable: int) -> None:
+        ring_id = uuid4()
+        direct = rung > self._ladder.again
+        pipeline, home = bell.pipeline.name, bell.home
+        self._rings.ring(ring_id, pipeline, rung, direct=direct, home=home.home_id)
+        try:
+            if direct:
+                self._publisher.dispatch(
+                    f"{self._deployment}/{bell.name}", {"ring": str(ring_id)}, idempotency_key=f"headgate:{ring_id}"
+                )
+            else:
+                self._publisher.publish([catalog.ready(ring_id, pipeline, claimable, home.name)])
+        except PrefectUnavailable:
+            self._rings.unring(ring_id)
+            raise
+        except NotFound as error:
+            # It stays on the ladder, and the other pipelines get their turn.
+            log.error(str(error), action="announce", pipeline=bell.name)  # noqa: TRY400 - the text says it all
+            return
+        level = log.info if rung == 0 else log.warning
+        level("rang", action="announce", pipeline=bell.name, rung=rung, direct=direct, due=claimable)
+
+    def _publish_outbox(self) -> bool:
+        """Publish one batch of the outbox; whether there may be more."""
+        posted = self._rings.posted()
+        self._publisher.publish(
+            [catalog.news(fact.event_id, fact.kind, fact.pipeline, fact.facts, fact.occurred_at) for fact in posted]
+        )
+        if posted:
+            self._rings.sent([fact.outbox_id for fact in posted])
+        return len(posted) == OUTBOX_BATCH
+
+    def _wait(self, connection: Connection, sleep: timedelta, stop: threading.Event) -> None:
+        """Wait until somebody notifies, something comes due, a run dies, or we are asked to stop."""
+        deadline = time.monotonic() + sleep.total_seconds()
+        look = time.monotonic() + LOOK_FOR_DEAD
+        while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
+            # In short turns, so that a request to stop is heard.
+            for _ in connection.notifies(timeout=min(left, 0.2), stop_after=1):
+                return
+            if self._held and time.monotonic() >= look:
+                look = time.monotonic() + LOOK_FOR_DEAD
+                self._gone += self._bury()
+                if self._gone or self._publish_outbox():
+                    return
+
+
+@dataclass(frozen=True, slots=True)
+class _Doorbell:
+    """Of a pipeline in a home."""
+
+    pipeline: Pipeline
+    home: HomeRecord
+
+    @property
+    def name(self) -> str:
+        """Of its deployment."""
+        return at_home(self.pipeline.name, self.home.name)
+
+
+def _try_lock(connection: Connection) -> bool:
+    row = connection.execute("select pg_try_advisory_lock(%s) as ours", (Lock.ANNOUNCE,)).fetchone()
+    return row is not None and bool(row["ours"])

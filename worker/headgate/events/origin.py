@@ -1,0 +1,91 @@
+"""The event that an automation started a run for: found on the Prefect server, for forms that cannot hand it over."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from headgate.events.publisher import Publisher
+
+READABLE = 30.0  # seconds; the server writes events down up to 5 s after they came, and later under load
+AGAIN = 0.5  # seconds between two looks
+EVER = {"since": "1970-01-01T00:00:00Z"}  # else events that say they are older than half a year are left out
+EXECUTED = "prefect.automation.action.executed"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What started a run."""
+
+    automation: str  # its name
+    event_id: str
+    event: str  # its name
+    pipeline: str | None  # what the event is about, as far as it tells
+    source: str | None
+    reason: str | None
+
+
+def fired_by(server: Publisher, flow_run_id: str, *, within: float = READABLE) -> Origin | None:
+    """Find the event that an automation answered with this flow run.
+
+    Args:
+        server: where it was started.
+        flow_run_id: the run.
+        within: seconds to wait until the server has written its events down.
+
+    Returns:
+        None if no automation started it, or the event cannot be had.
+
+    Raises:
+        PrefectUnavailable: the server does not answer.
+
+    """
+    by = server.flow_run(flow_run_id).get("created_by") or {}
+    if by.get("type") != "AUTOMATION":
+        return None
+    deadline = time.monotonic() + within
+    while True:
+        event = _triggering(server, flow_run_id)
+        if event is not None:
+            return origin(str(by.get("display_value") or by.get("id")), event)
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(AGAIN)
+
+
+def origin(automation: str, event: Mapping[str, Any]) -> Origin:
+    """Read from an event what it is about. A rule may be about any event, so nothing in it is relied on."""
+    labels = event.get("resource") or {}
+    payload = event.get("payload") or {}
+    related: Mapping[str, str] = next(
+        (each for each in event.get("related") or [] if each.get("prefect.resource.role") == "pipeline"), {}
+    )
+
+    def about(name: str) -> str | None:
+        found = (payload.get(name), labels.get(f"headgate.{name}"), related.get(f"headgate.{name}"))
+        return next((each for each in found if isinstance(each, str) and each), None)
+
+    return Origin(
+        automation=automation,
+        event_id=str(event["id"]),
+        event=str(event["event"]),
+        pipeline=about("pipeline"),
+        source=about("source"),
+        reason=about("reason"),
+    )
+
+
+def _triggering(server: Publisher, flow_run_id: str) -> dict[str, Any] | None:
+    executed = server.events(
+        {
+            "event": {"name": [EXECUTED]},
+            "related": {"resources_in_roles": [[f"prefect.flow-run.{flow_run_id}", "flow-run"]]},
+        }
+    )
+    for action in executed:
+        for related in action["related"]:
+            if related.get("prefect.resource.role") == "triggering-event":
+                event_id = related["prefect.resource.id"].removeprefix("prefect.event.")
+                found = server.events({"id": {"id": [event_id]}, "occurred": EVER})
+                return found[0] if found else None
+    return None

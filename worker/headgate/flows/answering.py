@@ -1,0 +1,72 @@
+"""What the deployments that rules start have in common: one answer for each event, in one sentence."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+from uuid import uuid4
+
+import structlog
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed
+
+from headgate.app import App, open_app
+from headgate.flows.workbench import configure_logging
+from headgate.ledger.database import Connection
+from headgate.operations.requests import Asked, understand
+from headgate.settings import Settings
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+async def answer(
+    deployment: str,
+    parameters: Mapping[str, object],
+    event: str | None,
+    do: Callable[[App, Asked], Awaitable[str]],
+) -> State[None]:
+    """Do what is asked, unless a run has done it for the same event.
+
+    Args:
+        deployment: what is asked.
+        parameters: of the run, but for the event.
+        event: the event's id, if the rule hands it over.
+        do: does it; one sentence on what was done. It can be done again: a run may be killed before its answer stands.
+
+    """
+    settings = Settings.load()
+    configure_logging(settings)
+    run = str(flow_run.id or uuid4())
+    with open_app(settings) as app:
+        asked = await asyncio.to_thread(understand, app, _named(deployment, parameters), run, event)
+        before = await asyncio.to_thread(app.requests.take, asked.key, by=run)
+        if before is not None:
+            done = before.answer or "it is at work"
+            return Completed(name="Asked before", message=f"Flow run {before.asked_by} answers this event: {done}")
+        try:
+            sentence = await do(app, asked)
+        except Exception:
+            await asyncio.to_thread(app.requests.give_back, asked.key, by=run)  # the event may be answered again
+            raise
+        await transacted(app, lambda connection: app.requests.end(connection, asked.key, sentence))
+    log.info("answered", action="answer", deployment=deployment, by=asked.by, answer=sentence)
+    return Completed(message=sentence)
+
+
+def _named(deployment: str, parameters: Mapping[str, object]) -> str:
+    """Name what is asked for, at a bounded length."""
+    given = sorted((name, str(value)) for name, value in parameters.items() if value not in {None, ""})
+    return f"{deployment} {hashlib.sha256(repr(given).encode()).hexdigest()[:16]}"
+
+
+async def transacted(app: App, do: Callable[[Connection], T]) -> T:
+    """Do something in one transaction, in a thread."""
+
+    def whole() -> T:
+        with app.database.transaction() as connection:
+            return do(connection)
+
+    return await asyncio.to_thread(whole)

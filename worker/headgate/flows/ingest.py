@@ -1,0 +1,101 @@
+"""The one flow that ingests: claim what is ready, parse, enrich and persist it, and go on while more arrives."""
+
+import asyncio
+from contextlib import suppress
+from uuid import UUID, uuid4
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed
+from structlog.contextvars import bound_contextvars
+
+from headgate.app import App, open_app
+from headgate.errors import HomeUnavailable, LedgerUnavailable
+from headgate.flows.parameters import Ring, Whole
+from headgate.flows.report import Page, Report
+from headgate.flows.rhythm import Rhythm
+from headgate.flows.starting import is_scheduled, start
+from headgate.flows.stream import Asked, Stream
+from headgate.flows.waiting import Waiting
+from headgate.flows.workbench import configure_logging
+from headgate.model import holder_of
+from headgate.settings import Settings
+
+
+@flow(name="ingest", flow_run_name="{pipeline}", persist_result=False)
+async def ingest(
+    pipeline: str,
+    ring: Ring = None,
+    arrival_id: Whole = None,
+    limit: Whole = None,
+    dry_run: bool = False,  # noqa: FBT001, FBT002 - a field of the UI's form
+) -> State[None]:
+    """Bring what arrived for a pipeline to its table.
+
+    Args:
+        pipeline: its name.
+        ring: the ring of the doorbell that this run answers; leave it empty for a run by hand, or by a rule: it starts
+            the pipeline now, whatever its declaration waits for.
+        arrival_id: work on this arrival alone.
+        limit: work on at most this many arrivals.
+        dry_run: read, check and enrich, and report, but write nothing and leave the arrivals as they are.
+
+    """
+    settings = Settings.load()
+    configure_logging(settings)
+    # Of this execution alone: the same flow run comes back under its id when its process was killed.
+    holder = holder_of(str(flow_run.id or uuid4()))
+    with open_app(settings) as app, bound_contextvars(pipeline=pipeline):
+        chosen = app.pipeline(pipeline)
+        rung, ring = ring is not None, ring or uuid4()
+        rhythm = Rhythm(app.rings.answer(ring, pipeline, holder, _home(app)))
+        waiting = Waiting(app, pipeline, rhythm)
+        report = Report(pipeline, dry_run=dry_run)
+        page = Page(report)
+        asked = Asked(only=arrival_id, limit=limit, dry_run=dry_run)
+        stream = Stream(
+            app=app,
+            pipeline=chosen,
+            holder=holder,
+            asked=asked,
+            report=report,
+            page=page,
+            waiting=waiting,
+            rhythm=rhythm,
+        )
+        with app.claims.holding(holder, waiting.hear) as held:
+            try:
+                if not (rung or dry_run):
+                    await asyncio.to_thread(start, app, chosen, asked, scheduled=is_scheduled())
+                await stream.run(held)
+            except HomeUnavailable as error:
+                app.homes.report(ring, error)
+                raise
+            except BaseException:
+                await stream.abort()
+                raise
+            finally:
+                held.retire()
+                # If the ledger is unavailable now, the run is known to be gone when its lock is free.
+                with suppress(LedgerUnavailable):
+                    app.rings.leave(holder, rhythm.last)
+                with suppress(OSError):  # no claim had a folder there, or one could not be removed: the sweep does it
+                    (settings.places.work / holder).rmdir()
+        await stream.end()
+    if not report.claims:
+        return Completed(name="Nothing to do", message="Nothing was ready: an earlier run had claimed it.")
+    await page.close()
+    if report.fenced:
+        return Completed(name="Fenced", message="The claim went to another run; this one wrote nothing under it.")
+    if report.error is not None:
+        raise report.error
+    return Completed(message=report.sentence())
+
+
+def _home(app: App) -> UUID | None:
+    """The home of this process; None if it cannot be used, and then ranges are worked on alone."""
+    try:
+        return app.homes.check()
+    except HomeUnavailable:
+        return None

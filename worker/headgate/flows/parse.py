@@ -1,0 +1,59 @@
+"""Parse: a portion of a claim's files and ranges becomes validated chunks."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import structlog
+
+from headgate.crashpoint import crashpoint
+from headgate.flows.workbench import Workbench
+from headgate.model import ClaimedArrival, Stage
+from headgate.records.chunk import Chunk
+from headgate.records.parsing import parse
+
+PORTION = 8 * 1024 * 1024  # bytes; below this a portion of its own costs more than it saves
+
+log = structlog.get_logger()
+
+
+def parse_portion(bench: Workbench, number: int, arrivals: Sequence[ClaimedArrival]) -> list[Chunk]:
+    """Make chunks of some of a claim's arrivals; the chunks of an arrival stand in its order."""
+    folder = bench.folder / str(number)
+    folder.mkdir(exist_ok=True)
+    readable = {arrival.arrival_id: partial(bench.readable, arrival) for arrival in arrivals}
+    parsed = parse(readable, bench.pipeline, bench.app.limits, folder)
+    bench.rejected |= parsed.rejected
+    bench.unread |= parsed.unread
+    bench.reach(Stage.PARSE)
+    for arrival_id, error in parsed.rejected.items():
+        log.error("arrival cannot be read", action="parse", arrival_id=arrival_id, reason=error.reason)
+    log.info(
+        "parsed",
+        action="parse",
+        portion=number,
+        arrivals=len(arrivals),
+        chunks=len(parsed.chunks),
+        rejected=len(parsed.rejected),
+        unread=len(parsed.unread),
+    )
+    crashpoint("parse.after-portion")
+    return parsed.chunks
+
+
+def portions_of(size: int, at_once: int) -> int:
+    """How many portions a claim of so many bytes is cut into: at most as many as a run may work on at once."""
+    return min(at_once, 1 + size // PORTION)
+
+
+def split(arrivals: Sequence[ClaimedArrival], portions: int) -> list[tuple[ClaimedArrival, ...]]:
+    """Cut arrivals into portions of about the same number of bytes, in order; none is empty."""
+    share = sum(arrival.size for arrival in arrivals) / portions
+    cut: list[tuple[ClaimedArrival, ...]] = []
+    taken, weight = [], 0
+    for arrival in arrivals:
+        taken.append(arrival)
+        weight += arrival.size
+        if weight >= share:
+            cut.append(tuple(taken))
+            taken, weight = [], 0
+    return [*cut, tuple(taken)] if taken else cut

@@ -1,0 +1,31 @@
+"""A deployment for rules: read a pipeline's look-ups again."""
+
+import asyncio
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from headgate.app import App
+from headgate.flows.answering import answer
+from headgate.flows.parameters import Text
+from headgate.operations.look_ups import reload_look_ups as reload
+from headgate.operations.requests import Asked
+
+
+@flow(name="reload-look-ups", persist_result=False)
+async def reload_look_ups(pipeline: Text = "", event: Text = "") -> State[None]:
+    """Read what a pipeline looks up in now, check it, and tell of it in an event.
+
+    Args:
+        pipeline: its name; empty: the event's.
+        event: the event's id, {{ event.id | string }}: then the run need not look for it.
+
+    """
+
+    async def do(app: App, asked: Asked) -> str:
+        named = asked.pipeline(app, pipeline)
+        loaded = await asyncio.to_thread(reload, app, named)
+        told = ", ".join(f"{each.name} ({each.rows:,} rows)" for each in loaded)
+        return f"The look-ups of {named} are read: {told}."
+
+    return await answer("reload-look-ups", {"pipeline": pipeline}, event, do)

@@ -1,0 +1,125 @@
+"""The stages of a claim as people see them in the Prefect UI: three subflows, and a task for each unit of work.
+
+They do no work: each waits for what comes of it (`headgate.flows.course`), and ends as it did.
+"""
+
+import asyncio
+from contextvars import ContextVar
+
+import structlog
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from headgate.flows.course import Course
+from headgate.flows.workbench import Workbench
+
+_SHOWN: ContextVar[Course] = ContextVar("shown")
+
+log = structlog.get_logger()
+
+
+async def show(bench: Workbench, course: Course) -> None:
+    """Show the work on a claim. That Prefect cannot be told of it ends neither the work nor the run."""
+    _SHOWN.set(course)
+    claim, name = bench.claim, bench.pipeline.name
+    shown = [
+        parse_claim(name, len(claim.arrivals), claim.size),
+        enrich_claim(name),
+        *([] if bench.dry_run else [persist_claim(name, bench.pipeline.sink.name)]),
+    ]
+    # All begin at once, and each waits for the one before: Prefect is told of all three in the time of one.
+    for outcome in await asyncio.gather(*shown, return_exceptions=True):
+        if isinstance(outcome, Exception) and not course.failed_with(outcome):
+            log.warning("a stage is not shown", action="show", error=repr(outcome))
+
+
+@flow(name="parse", flow_run_name="parse {pipeline}", persist_result=False, validate_parameters=False)
+async def parse_claim(pipeline: str, arrivals: int, size: int) -> State[None]:  # noqa: ARG001 - for the UI
+    """Read and validate what was claimed.
+
+    Args:
+        pipeline: its name.
+        arrivals: how many there are.
+        size: bytes of all.
+
+    """
+    portions = await _SHOWN.get().units("parse")
+    await asyncio.gather(*(parse_portion(number) for number in range(portions)))
+    return Completed(message=f"{arrivals} arrivals are read in {portions} portions.")
+
+
+@flow(name="enrich", flow_run_name="enrich {pipeline}", persist_result=False, validate_parameters=False)
+async def enrich_claim(pipeline: str) -> State[None]:  # noqa: ARG001 - for the UI
+    """Add columns to what is parsed.
+
+    Args:
+        pipeline: its name.
+
+    """
+    course = _SHOWN.get()
+    if await course.units("references"):
+        await load_references()
+    chunks = await course.units("enrich")
+    if why := course.skipped("enrich"):
+        return Completed(name="Skipped", message=why)
+    await asyncio.gather(*(enrich_chunk(number) for number in range(chunks)))
+    return Completed(message=f"{chunks} chunks have their columns.")
+
+
+@flow(name="persist", flow_run_name="persist {pipeline}", persist_result=False, validate_parameters=False)
+async def persist_claim(pipeline: str, table: str) -> State[None]:  # noqa: ARG001 - for the UI
+    """Commit what is parsed and enriched, chunk by chunk.
+
+    Args:
+        pipeline: its name.
+        table: where the rows come to rest.
+
+    """
+    course = _SHOWN.get()
+    chunks = await course.units("persist")
+    if why := course.skipped("persist"):
+        return Completed(name="Skipped", message=why)
+    for number in range(chunks):
+        await persist_chunk(number)
+    return Completed(message=f"{chunks} chunks are committed to {table}.")
+
+
+@task(name="parse portion", cache_policy=NO_CACHE, persist_result=False)
+async def parse_portion(number: int) -> None:
+    """Read and validate some of the arrivals.
+
+    Args:
+        number: of the portion, from 0.
+
+    """
+    await _SHOWN.get().outcome("parse", number)
+
+
+@task(name="load references", cache_policy=NO_CACHE, persist_result=False)
+async def load_references() -> None:
+    """Read what the look-ups look up in."""
+    await _SHOWN.get().outcome("references", 0)
+
+
+@task(name="enrich chunk", cache_policy=NO_CACHE, persist_result=False)
+async def enrich_chunk(number: int) -> None:
+    """Add columns to one chunk.
+
+    Args:
+        number: of the chunk, from 0.
+
+    """
+    await _SHOWN.get().outcome("enrich", number)
+
+
+@task(name="persist chunk", cache_policy=NO_CACHE, persist_result=False)
+async def persist_chunk(number: int) -> None:
+    """Commit one chunk.
+
+    Args:
+        number: of the chunk, from 0.
+
+    """
+    await _SHOWN.get().outcome("persist", number)

@@ -1,0 +1,239 @@
+"""The stream of a run: claim after claim, and a wait for the next arrival as long as that costs less than a new run."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from time import monotonic
+
+import structlog
+
+from headgate.app import App
+from headgate.crashpoint import crashpoint
+from headgate.errors import Fenced, HomeUnavailable, LedgerUnavailable
+from headgate.flows.course import Course
+from headgate.flows.ending import put_back
+from headgate.flows.held import Held
+from headgate.flows.parse import portions_of
+from headgate.flows.report import Page, Report
+from headgate.flows.rhythm import Rhythm
+from headgate.flows.stages import show
+from headgate.flows.waiting import Waiting
+from headgate.flows.work import work
+from headgate.flows.workbench import Workbench, laid_out
+from headgate.ledger.holding import Holding
+from headgate.model import Claim
+from headgate.operations.dead_letter_copies import send_copies
+from headgate.pipeline import Pipeline
+from headgate.sinks.postgres import PostgresSink
+
+LEDGER_AGAIN = 0.25  # seconds between two tries of a database that is unavailable
+LEDGER_WITHIN = 15.0  # seconds that it may be unavailable between two claims before the run fails
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a run is asked for, if not for all that is ready."""
+
+    only: int | None  # this arrival alone
+    limit: int | None  # at most this many arrivals
+    dry_run: bool
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person asked for something; such a run waits for nothing."""
+        return self.only is not None or self.limit is not None or self.dry_run
+
+
+@dataclass(kw_only=True)
+class Stream:
+    """What one run does.
+
+    Args:
+        app: what it works with.
+        pipeline: whose arrivals.
+        holder: the name that it claims under.
+        asked: what it is asked for.
+        report: what became of its claims.
+        page: shows that to people.
+        waiting: where it waits.
+        rhythm: of the arrivals.
+
+    """
+
+    app: App
+    pipeline: Pipeline
+    holder: str
+    asked: Asked
+    report: Report
+    page: Page
+    waiting: Waiting
+    rhythm: Rhythm
+
+    def __post_init__(self) -> None:
+        self._sink = PostgresSink(self.pipeline)
+        self._take = self.app.claims.peek if self.asked.dry_run else self.app.claims.claim
+        self._left = self.asked.limit
+        self._start: int | None = None  # the start that this run gets all of, and nothing else
+        self._owes_copies = False
+        self._idle_since = 0.0  # seconds on the monotonic clock: when the last claim was over
+        self._behind: dict[str, asyncio.Task[None]] = {}  # what the next claim does not wait for
+
+    async def run(self, held: Holding) -> None:
+        """Claim and work until nothing is left or comes soon, or something went wrong that a later run does better.
+
+        Args:
+            held: the session of the run.
+
+        Raises:
+            HomeUnavailable: the home cannot be used, and nothing was worked on.
+
+        """
+        self._held = held
+        self._hold = await asyncio.to_thread(Held, self.app.holds, self.pipeline.name)
+        while self._left is None or self._left > 0:
+            claim = await self._claim()
+            if claim is None:
+                break
+            if claim.arrivals:
+                await self._work_on(claim)
+                self._idle_since = monotonic()
+                # What belongs to one start stays with one run, as long as its worker does not drain.
+                over = self.waiting.over if self._start is None else self.waiting.drains
+                if self.asked.only is not None or self.asked.dry_run or self.report.over or over:
+                    break
+            elif not await self._more():
+                break
+
+    async def end(self) -> None:
+        """Finish what was begun beside the claims: bytes are put away, copies published, and people told."""
+        while self._behind:
+            await asyncio.wait(set(self._behind.values()))
+        if self._owes_copies:
+            await asyncio.to_thread(_send_copies, self.app)
+
+    async def abort(self) -> None:
+        """Give up what was begun beside the claims; others finish it."""
+        doing = list(self._behind.values())
+        for task in doing:
+            task.cancel()
+        await asyncio.gather(*doing, return_exceptions=True)
+
+    async def _claim(self) -> Claim | None:
+        """Claim what is ready; wait for a database that is started again. None if the home can no longer be used."""
+        deadline = monotonic() + LEDGER_WITHIN
+        while True:
+            try:
+                return await asyncio.to_thread(
+                    self._take,
+                    self.pipeline,
+                    holder=self.holder,
+                    only=self.asked.only,
+                    limit=self._hold.most(self._left),
+                    start=self._start,
+                )
+            except HomeUnavailable as error:
+                if not self.report.claims:
+                    raise
+                log.warning(str(error), action="claim")  # there were ranges to work on
+                return None
+            except LedgerUnavailable as error:
+                if monotonic() > deadline or self.waiting.over:
+                    raise
+                log.info("the database is waited for", action="claim", error=str(error))
+                await asyncio.sleep(LEDGER_AGAIN)
+
+    async def _more(self) -> bool:
+        """Wait for the next arrival, if it is likely to come soon; whether there may be one."""
+        idle = timedelta(seconds=self.app.settings.worker.wait_seconds)
+        if self.asked.by_hand or self._start is not None or not self.report.claims or self._held.is_deaf:
+            return False
+        left = self.rhythm.patience(idle) - timedelta(seconds=monotonic() - self._idle_since)
+        if left <= timedelta(0):
+            return False
+        self._do_behind("page", self.page.tell("Waiting for the next arrival."))
+        return await self.waiting.for_next(left)
+
+    async def _work_on(self, claim: Claim) -> None:
+        if self.pipeline.start.parks:
+            self._start = claim.start_id
+        log.info("claimed", action="claim", arrivals=len(claim.arrivals), size=claim.size)
+        crashpoint("run.after-claim")
+        idle = timedelta(seconds=self.app.settings.worker.wait_seconds)
+        self.rhythm.add([each.arrived_at for each in claim.arrivals if each.arrived_at], idle)
+        folder = self.app.settings.places.work / self.holder / str(self.report.claims)
+        bench = Workbench(self.app, self.pipeline, claim, folder, self._sink, dry_run=self.asked.dry_run)
+        with laid_out(bench):
+            await self._through_the_stages(bench)
+            self.report.add(bench)
+        if not self.asked.dry_run:
+            await asyncio.to_thread(self._hold.see, self.report.error, fenced=self.report.fenced)
+            await self._settled()
+            self._do_behind("settle", asyncio.to_thread(_settle, bench))
+            if bench.dead:
+                self._owes_copies = not self._do_behind("copies", asyncio.to_thread(_send_copies, self.app))
+        if self._left is not None:
+            self._left -= len(claim.arrivals)
+
+    async def _through_the_stages(self, bench: Workbench) -> None:
+        """Work on a claim, and see to it that each of its arrivals is accounted for."""
+        course = Course()
+        if self._is_shown(bench.claim):
+            self._do_behind("show", show(bench, course))
+        try:
+            await work(bench, course)
+            if not bench.dry_run:
+                await asyncio.to_thread(put_back, bench)
+            self.report.error = next(iter(bench.unread.values()), None)
+        except Fenced as error:
+            log.warning(str(error), action="fence")
+            self.report.fenced = True
+        except Exception as error:  # noqa: BLE001 - whatever it was: the arrivals get their next attempt, the run fails
+            self.report.error = error
+            if not bench.dry_run:
+                await asyncio.to_thread(put_back, bench, error)
+        except BaseException:
+            # Interrupted: by a person who cancels the run, or by a worker that is stopped. Any other way to leave
+            # counts.
+            if not bench.dry_run:
+                with suppress(LedgerUnavailable):
+                    self.app.claims.release(bench.claim.arrivals)
+            raise
+
+    def _is_shown(self, claim: Claim) -> bool:
+        """Whether a claim gets subflows of its own: the first does, and each that is big enough to be worth it.
+
+        For each of the others the page of the run has rows.
+        """
+        big = portions_of(claim.size, self.app.limits.at_once) > 1
+        return not self.report.claims or (big and "show" not in self._behind)
+
+    def _do_behind(self, what: str, doing: Coroutine[None, None, None]) -> bool:
+        """Do something beside the next claim; false, and nothing is done, if the last such thing is not over."""
+        if what in self._behind:
+            doing.close()
+            return False
+        task = self._behind[what] = asyncio.create_task(doing)
+        task.add_done_callback(lambda _: self._behind.pop(what, None))
+        return True
+
+    async def _settled(self) -> None:
+        """Wait until the claim before has come to rest: what is taken in must not outrun what is put away."""
+        if task := self._behind.get("settle"):
+            await asyncio.wait([task])
+
+
+def _settle(bench: Workbench) -> None:
+    """Bring the bytes of what ended to rest; what that cannot be done with now, the listener does at its next scan."""
+    try:
+        bench.app.settler.settle(list(bench.arrivals))
+    except (HomeUnavailable, LedgerUnavailable) as error:
+        log.warning("not settled yet", action="settle", error=str(error))
+
+
+def _send_copies(app: App) -> None:
+    with suppress(LedgerUnavailable):  # the sweep does it then
+        send_copies(app)

@@ -1,0 +1,164 @@
+"""The workbench: one claim that a run works on, and what is known of each of its arrivals so far."""
+
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+
+import polars as pl
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.logging.handlers import APILogHandler
+
+from headgate import telemetry
+from headgate.app import App
+from headgate.errors import ArrivalRejected, BadPipeline
+from headgate.kafka.ranges import Range
+from headgate.model import Claim, ClaimedArrival, DeadLetter, Stage
+from headgate.pipeline import Pipeline, Topic
+from headgate.records.batch import Refusal
+from headgate.records.chunk import Chunk
+from headgate.records.decoding import Decoder
+from headgate.records.parsing import Readable, Spooled
+from headgate.settings import Settings
+from headgate.sinks.postgres import PostgresSink
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of an arrival in this run."""
+
+    rows_in: int = 0
+    rows_persisted: int = 0
+    rows_skipped: int = 0  # messages that are no records, as their topic's policy says
+    dead: dict[str, int] = field(default_factory=dict)  # by reason
+
+
+@dataclass(slots=True)
+class Workbench:
+    """One claim on its way through the stages, each of which adds to it; see `worker.flows.work`."""
+
+    app: App
+    pipeline: Pipeline
+    claim: Claim
+    folder: Path  # for the chunks' files
+    sink: PostgresSink
+    dry_run: bool = False
+    stage: Stage = Stage.PARSE  # where it is, for the record of an attempt that fails
+    chunks: list[Chunk] = field(default_factory=list)
+    rejected: dict[int, ArrivalRejected] = field(default_factory=dict)  # by arrival
+    unread: dict[int, Exception] = field(default_factory=dict)  # by arrival: why it could not be read now
+    counts: dict[int, Counts] = field(default_factory=dict)  # by arrival
+    references: Mapping[str | Path, pl.DataFrame] = field(default_factory=dict)  # what look-ups look up in
+    _reached: dict[Stage, float] = field(default_factory=dict)  # seconds on the monotonic clock
+
+    @property
+    def arrivals(self) -> dict[int, ClaimedArrival]:
+        """The claim's arrivals by number."""
+        return {arrival.arrival_id: arrival for arrival in self.claim.arrivals}
+
+    @property
+    def left_out(self) -> AbstractSet[int]:
+        """The arrivals of which nothing may be committed."""
+        return self.rejected.keys() | self.unread.keys()
+
+    @property
+    def dead(self) -> bool:
+        """Whether there are dead letters among what was committed."""
+        return any(counts.dead for counts in self.counts.values())
+
+    def reach(self, stage: Stage) -> None:
+        """Take the time at which the work of a stage has come to its end, so far."""
+        self._reached[stage] = time.monotonic()
+
+    def since(self, stage: Stage) -> timedelta | None:
+        """How long ago the work of a stage came to its end."""
+        reached = self._reached.get(stage)
+        return None if reached is None else timedelta(seconds=time.monotonic() - reached)
+
+    def readable(self, arrival: ClaimedArrival) -> Readable:
+        """What an arrival gives to read: its file, or its messages."""
+        limits = self.app.limits
+        if arrival.range is not None:
+            topic = self.pipeline.source(arrival.source)
+            if not isinstance(topic, Topic):
+                raise BadPipeline(f"Pipeline {self.pipeline.name!r}: {arrival.source!r} is no topic any more.")
+            return Range(
+                arrival_id=arrival.arrival_id,
+                position=arrival.range,
+                after=arrival.rows_committed,
+                reader=self.app.ranges,
+                decoder=Decoder.of(topic, self.pipeline, limits, arrival.arrival_id, self.app.schemas),
+                kept=self.folder,
+            )
+        place = self.app.settings.places.spool / (arrival.spool or "-")
+        path = Path(place, arrival.path.decode(errors="surrogateescape"))
+        return Spooled(
+            arrival_id=arrival.arrival_id,
+            path=path,
+            name=path.name,
+            size=arrival.size,
+            source=arrival.source,
+            pipeline=self.pipeline,
+            limits=limits,
+            schemas=self.app.schemas,
+        )
+
+    def copies(self) -> dict[int, str]:
+        """Of each arrival whose dead letters are to be copied, the topic that gets the copies."""
+        topics = {topic.name: topic.dead_letters for topic in self.pipeline.topics if topic.dead_letters}
+        return {each.arrival_id: topics[each.source] for each in self.claim.arrivals if each.source in topics}
+
+    def count(self, arrival_id: int) -> Counts:
+        """The counts of an arrival, to be added to."""
+        return self.counts.setdefault(arrival_id, Counts())
+
+    def set_aside(self, refusals: Sequence[Refusal], stage: Stage) -> list[DeadLetter]:
+        """Make dead letters of records that failed after they were read: their bytes are looked up."""
+        letters = []
+        for arrival_id, refused in groupby(sorted(refusals, key=_origin), key=attrgetter("arrival_id")):
+            mine = list(refused)
+            found = self.readable(self.arrivals[arrival_id]).originals({each.row for each in mine})
+            letters += [each.dead_letter(stage, found[each.row]) for each in mine]
+        return letters
+
+
+def _origin(refusal: Refusal) -> tuple[int, int]:
+    return refusal.arrival_id, refusal.row
+
+
+@contextmanager
+def laid_out(bench: Workbench) -> Iterator[Workbench]:
+    """Make the folder of a claim's files; they are gone afterwards."""
+    bench.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield bench
+    finally:
+        shutil.rmtree(bench.folder, ignore_errors=True)
+
+
+def configure_logging(settings: Settings) -> None:
+    """Set logging up for a process that executes runs: our lines go to the Prefect UI too."""
+    telemetry.configure(
+        level=settings.log_level,
+        as_json=settings.log_json,
+        ui=APILogHandler(level=logging.INFO),
+        run_keys=_run_keys,
+    )
+
+
+def _run_keys() -> dict[str, str]:
+    keys = {}
+    flow = FlowRunContext.get()
+    if flow is not None and flow.flow_run is not None:
+        keys["flow_run_id"] = str(flow.flow_run.id)
+    task = TaskRunContext.get()
+    if task is not None:
+        keys["task_run_id"] = str(task.task_run.id)
+    return keys

@@ -1,0 +1,1 @@
+"""Processes forked from one that has already imported what they share."""

@@ -1,0 +1,334 @@
+"""Claims: arrivals leased by a run, worked on, and ended under the epoch of the lease."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from headgate.errors import ArrivalRejected, Fenced
+from headgate.ledger.database import Connection, Database
+from headgate.ledger.holders import bury
+from headgate.ledger.holding import Holding, holding
+from headgate.ledger.homes import Homes
+from headgate.ledger.queries import QUERIES
+from headgate.ledger.retry_delay import delay_after
+from headgate.model import Claim, ClaimedArrival, Fact, RangePosition, Reason, Stage, State
+
+if TYPE_CHECKING:  # it holds polars, and `headgate up` and the embedded Prefect server do without
+    from headgate.pipeline import Pipeline
+
+TO_ITS_END = 2**62  # rows committed of an arrival that is done
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one commit holds of one arrival. A delete that a tombstone asked for counts as persisted."""
+
+    arrival_id: int
+    epoch: int
+    rows_committed: int  # the last row this commit accounts for
+    rows_in: int
+    rows_persisted: int
+    rows_dead: int
+    ended: bool  # it is the arrival's last
+    rows_skipped: int = 0
+
+
+class Claims:
+    """Leases on arrivals of one pipeline, held by one run: of files of its own home, and of ranges.
+
+    Raises:
+        LedgerUnavailable: from any method, when the database does not answer.
+
+    """
+
+    def __init__(self, database: Database, *, lease: timedelta, homes: Homes | None = None) -> None:
+        self._database = database
+        self._lease = lease
+        self._homes = homes
+
+    def claim(
+        self,
+        pipeline: "Pipeline",
+        *,
+        holder: str,
+        only: int | None = None,
+        limit: int | None = None,
+        start: int | None = None,
+    ) -> Claim:
+        """Lease what is due and belongs to one start, up to the pipeline's limits; the attempt counts from here on.
+
+        Args:
+            pipeline: whose arrivals.
+            holder: who leases; no two executions share a name, even of one flow run.
+            only: this arrival and no other.
+            limit: at the most so many arrivals.
+            start: of this start and no other; None: of the one that the oldest due arrival belongs to.
+
+        Raises:
+            HomeUnavailable: the home of this process cannot be used, and there are no ranges.
+
+        """
+        asked: dict[str, object] = {
+            "pipeline": pipeline.name,
+            "attempts": pipeline.retry.attempts,
+            "arrivals": min(limit or pipeline.max_arrivals, pipeline.max_arrivals),
+            "bytes": pipeline.max_bytes,
+            "only": only,
+            "start": start,
+            "holder": holder,
+            "lease": self._lease,
+        }
+        with self._database.transaction() as connection:
+            asked["home"], unavailable = self._homes.usable(connection) if self._homes else (None, None)
+            bury(connection)
+            given_up = connection.execute(QUERIES["reject_exhausted"], asked).fetchall()
+            if given_up:
+                ids = [row["arrival_id"] for row in given_up]
+                connection.execute(QUERIES["set_aside_arrival"], {"ids": ids, "stage": Stage.PARSE})
+                connection.execute(QUERIES["post_rejected"], {"ids": ids, "kind": Fact.REJECTED})
+            if pipeline.start.parks:
+                connection.execute(QUERIES["pace_lock"], asked)  # or two runs could begin with one start
+            rows = connection.execute(QUERIES["claim"], asked).fetchall()
+            if rows and rows[0]["start_id"]:
+                connection.execute(QUERIES["take_start"], {"start_id": rows[0]["start_id"], "holder": holder})
+        for row in given_up:
+            log.error(
+                "arrival rejected",
+                action="reject",
+                pipeline=pipeline.name,
+                arrival_id=row["arrival_id"],
+                reason=row["reason"],
+            )
+        if unavailable is not None and not rows:
+            raise unavailable
+        return Claim(pipeline.name, holder, tuple(_claimed(row) for row in rows))
+
+    def peek(
+        self,
+        pipeline: "Pipeline",
+        *,
+        holder: str,
+        only: int | None = None,
+        limit: int | None = None,
+        start: int | None = None,  # noqa: ARG002 - as of a claim; a dry run makes one alone
+    ) -> Claim:
+        """See what a claim would lease, parked arrivals included, and lease nothing: for a dry run."""
+        asked: dict[str, object] = {
+            "pipeline": pipeline.name,
+            "only": only,
+            "arrivals": min(limit or pipeline.max_arrivals, pipeline.max_arrivals),
+        }
+        with self._database.transaction() as connection:
+            asked["home"], unavailable = self._homes.usable(connection) if self._homes else (None, None)
+            rows = connection.execute(QUERIES["peek"], asked).fetchall()
+        if unavailable is not None and not rows:
+            raise unavailable
+        return Claim(pipeline.name, holder, tuple(_claimed(row) for row in rows))
+
+    def holding(self, holder: str, heard: Callable[[str], None] = lambda _: None) -> AbstractContextManager[Holding]:
+        """Renew all that a run holds, and show that it lives, in a session of its own.
+
+        Args:
+            holder: the name that it claims under.
+            heard: called, from a thread, with the pipeline of which something arrived; "" if that may have been missed.
+
+        """
+        return holding(self._database, holder, lease=self._lease, heard=heard)
+
+    def fence(self, connection: Connection, epochs: Mapping[int, int]) -> dict[int, int]:
+        """Lock arrivals for the rest of the transaction and make sure that they are still ours.
+
+        Args:
+            connection: in the transaction that will write for them.
+            epochs: of each arrival, the epoch of our claim.
+
+        Returns:
+            Of each arrival, the row up to which all is committed already. An arrival that our own epoch has ended
+            (its commit was in doubt) counts as committed to its end.
+
+        Raises:
+            Fenced: the lease ran out, or another run holds the arrival. Nothing may be written.
+
+        """
+        committed: dict[int, int] = {}
+        for row in connection.execute(QUERIES["fence"], {"ids": list(epochs)}):
+            arrival_id = row["arrival_id"]
+            ours = row["lease_epoch"] == epochs[arrival_id]
+            if ours and row["state"] == State.DONE:
+                committed[arrival_id] = TO_ITS_END
+            elif ours and row["state"] == State.CLAIMED and row["live"]:
+                committed[arrival_id] = row["rows_committed"]
+        lost = sorted(set(epochs) - set(committed))
+        if lost:
+            raise Fenced(
+                f"The claim on {len(lost)} arrivals (first: {lost[0]}) was lost; another run has them or will."
+            )
+        return committed
+
+    def advance(  # noqa: PLR0913 - what one commit holds
+        self,
+        connection: Connection,
+        pipeline: str,
+        parts: Sequence[Part],
+        dead: Mapping[str, int],
+        *,
+        since_parsed: timedelta | None = None,
+        since_enriched: timedelta | None = None,
+        skipping: str | None = None,
+    ) -> None:
+        """Record in the transaction that wrote the rows what it holds, and what is to be told of it.
+
+        Args:
+            connection: in the transaction that fenced and wrote.
+            pipeline: its name.
+            parts: what it holds of each arrival.
+            dead: of each reason, how many dead letters it holds.
+            since_parsed: how long ago the claim was parsed.
+            since_enriched: how long ago it was enriched.
+            skipping: why messages of it were skipped, if any were, as a sentence.
+
+        """
+        connection.execute(
+            QUERIES["advance"],
+            {
+                "ids": [part.arrival_id for part in parts],
+                "rows_committed": [part.rows_committed for part in parts],
+                "rows_in": [part.rows_in for part in parts],
+                "rows_persisted": [part.rows_persisted for part in parts],
+                "rows_dead": [part.rows_dead for part in parts],
+                "rows_skipped": [part.rows_skipped for part in parts],
+                "ended": [part.ended for part in parts],
+                "lease": self._lease,
+                "since_parsed": since_parsed,
+                "since_enriched": since_enriched,
+                "skipping": skipping,
+            },
+        )
+        ended = [part.arrival_id for part in parts if part.ended]
+        if ended:
+            facts = {
+                "arrivals": len(ended),
+                "arrival_ids": ended[:100],
+                "rows_persisted": sum(part.rows_persisted for part in parts),
+                "dead_letters": sum(part.rows_dead for part in parts),
+            }
+            connection.execute(QUERIES["post"], _post(Fact.PERSISTED, pipeline, facts))
+        for reason, count in dead.items():
+            facts = {
+                "reason": reason,
+                "count": count,
+                "arrival_ids": [p.arrival_id for p in parts if p.rows_dead][:100],
+            }
+            connection.execute(QUERIES["post"], _post(Fact.DEAD_LETTERED, pipeline, facts))
+
+    def reject(self, arrival: ClaimedArrival, stage: Stage, error: ArrivalRejected) -> None:
+        """Give up a claimed arrival; its bytes are kept and a dead letter stands for it.
+
+        Raises:
+            Fenced: the claim was lost.
+
+        """
+        self._end_attempt("reject", arrival, stage, reason=error.reason, detail=error.detail)
+
+    def retry(self, pipeline: "Pipeline", arrival: ClaimedArrival, stage: Stage, error: Exception) -> timedelta | None:
+        """Put a claimed arrival back for a later attempt, or give it up if there is none left.
+
+        Returns:
+            When it comes due, or None if it was given up.
+
+        Raises:
+            Fenced: the claim was lost.
+
+        """
+        detail = _detail(error)
+        delay = delay_after(arrival.attempt, pipeline.retry)
+        if delay is None:
+            self._end_attempt("reject", arrival, stage, reason=Reason.ATTEMPTS_USED_UP, detail=detail)
+        else:
+            self._end_attempt("retry", arrival, stage, reason=stage, detail=detail, delay=delay)
+        return delay
+
+    def postpone(self, arrival: ClaimedArrival, stage: Stage, error: Exception, delay: timedelta) -> None:
+        """Put a claimed arrival back because what it, or one beside it, is read from is away: no attempt of its own.
+
+        Raises:
+            Fenced: the claim was lost.
+
+        """
+        self._end_attempt("postpone", arrival, stage, reason=stage, detail=_detail(error), delay=delay)
+
+    def _end_attempt(self, query: str, arrival: ClaimedArrival, stage: Stage, **values: object) -> None:
+        with self._database.transaction() as connection:
+            asked = {"arrival_id": arrival.arrival_id, "epoch": arrival.epoch, **values}
+            # The text may quote a file's name or its bytes; a text that PostgreSQL refuses would end no attempt.
+            asked["detail"] = _storable(str(values["detail"]))
+            if connection.execute(QUERIES[query], asked).fetchone() is None:
+                raise Fenced(f"The claim on arrival {arrival.arrival_id} was lost; another run has it or will.")
+            if query == "reject":
+                connection.execute(QUERIES["set_aside_arrival"], {"ids": [arrival.arrival_id], "stage": stage})
+                asked = {"ids": [arrival.arrival_id], "kind": Fact.REJECTED}
+                connection.execute(QUERIES["post_rejected"], asked)
+
+    def release(self, arrivals: Sequence[ClaimedArrival]) -> int:
+        """Hand claimed arrivals back because the run was interrupted: the attempt does not count.
+
+        Args:
+            arrivals: as this very process claimed them. What it no longer holds, or held for too long, is left alone.
+
+        Returns:
+            How many were handed back.
+
+        """
+        asked = {"ids": [each.arrival_id for each in arrivals], "epochs": [each.epoch for each in arrivals]}
+        with self._database.transaction() as connection:
+            return connection.execute(QUERIES["release"], asked).rowcount
+
+
+def _detail(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _storable(text: str) -> str:
+    return text[:2000].replace("\0", "").encode(errors="backslashreplace").decode()
+
+
+def _post(kind: Fact, pipeline: str, facts: object) -> dict[str, object]:
+    return {"kind": kind, "pipeline": pipeline, "facts": Jsonb(facts)}
+
+
+def _claimed(row: DictRow) -> ClaimedArrival:
+    return ClaimedArrival(
+        arrival_id=row["arrival_id"],
+        epoch=row["lease_epoch"],
+        attempt=row["attempts"],
+        source=row["source"],
+        name=row["name"],
+        path=row["path"] or b"",
+        spool=row["spool"],
+        size=row["size_bytes"],
+        sha256=row["content_sha256"] or b"",
+        rows_committed=row["rows_committed"],
+        arrived_at=row["arrived_at"],
+        range=_range(row) if row["kind"] == "range" else None,
+        start_id=row["start_id"],
+    )
+
+
+def _range(row: DictRow) -> RangePosition:
+    return RangePosition(
+        cluster=row["cluster"],
+        topic=row["topic"],
+        topic_id=row["topic_id"],
+        partition=row["partition"],
+        first=row["first_offset"],
+        end=row["end_offset"],
+        size=row["size_bytes"],
+    )

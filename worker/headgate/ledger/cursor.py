@@ -1,0 +1,106 @@
+"""A cursor, and the range that is cut at it: values, without a database."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from headgate.model import NewArrival, RangePosition
+
+RECREATED = "recreated"  # why a cursor is halted whose topic was deleted and made again
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A partition of a topic, as one pipeline takes it in."""
+
+    pipeline: str
+    source: str
+    cluster: str  # the Kafka cluster's id
+    topic: str
+    topic_id: str  # the broker's; a topic that is made again has another
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Up to where a partition is cut into ranges."""
+
+    pipeline: str
+    source: str
+    cluster: str
+    topic: str
+    topic_id: str
+    partition: int
+    next_offset: int  # the first message of no range yet
+    generation: int  # raised when a person moves it back
+    halted: str | None  # why no more ranges are cut; None: they are
+    detail: str | None  # the same, one sentence
+    halted_at: datetime | None
+    resume_at: int | None  # of a halted one: the first offset that is worth going on from
+    end_offset: int | None  # where the partition ended when it was last looked at
+    owner: str | None  # the listener that looked
+    seen_at: datetime | None
+    begun_at: datetime
+    moved_at: datetime | None
+    leader_epoch: int | None  # under which it was written then; None: nobody knows
+
+    @property
+    def place(self) -> Partition:
+        """Which partition this is."""
+        return Partition(self.pipeline, self.source, self.cluster, self.topic, self.topic_id, self.partition)
+
+    @property
+    def lag(self) -> int | None:
+        """How many offsets are not cut yet; None if nobody has looked."""
+        return None if self.end_offset is None else max(0, self.end_offset - self.next_offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A range that is to be cut: all offsets from the cursor on and before `end`."""
+
+    cursor: Cursor
+    end: int  # exclusive
+    size: int  # bytes, estimated
+    ordered: bool
+    noticed_at: datetime | None = None  # when the first of these messages was seen to be there
+    leader_epoch: int | None = None  # under which the partition is written
+
+
+def identity(cursor: Cursor) -> bytes:
+    """Make what tells the range that begins at a cursor from all others."""
+    parts: Iterable[object] = (
+        cursor.cluster,
+        cursor.topic_id,
+        cursor.partition,
+        cursor.next_offset,
+        cursor.pipeline,
+        cursor.source,
+        *((cursor.generation,) if cursor.generation else ()),
+    )
+    return hashlib.sha256("\0".join(str(part) for part in parts).encode()).digest()
+
+
+def arrival(cut: Cut) -> NewArrival:
+    """Make the arrival that stands for a range."""
+    cursor = cut.cursor
+    return NewArrival(
+        pipeline=cursor.pipeline,
+        source=cursor.source,
+        identity=identity(cursor),
+        name=f"{cursor.topic}[{cursor.partition}] {cursor.next_offset}-{cut.end - 1}",
+        position=RangePosition(
+            cluster=cursor.cluster,
+            topic=cursor.topic,
+            topic_id=cursor.topic_id,
+            partition=cursor.partition,
+            first=cursor.next_offset,
+            end=cut.end,
+            size=cut.size,
+        ),
+        content_key=None,
+        spool=None,
+        ordered=cut.ordered,
+        noticed_at=cut.noticed_at,
+    )

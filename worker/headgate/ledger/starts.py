@@ -1,0 +1,137 @@
+"""Starts: which parked arrivals may be claimed now. The announcer asks, and so do runs that nobody rang for.
+
+The decision is a pure function; here its facts are read and its answer is written, one pipeline at a time and under its
+lock. So nothing starts twice, whoever asks, and nothing depends on the clock of a process.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from headgate.ledger.database import Connection, Database
+from headgate.ledger.queries import QUERIES
+
+if TYPE_CHECKING:  # it holds polars, and `headgate up` and the embedded Prefect server do without
+    from headgate.pipeline import Pipeline
+    from headgate.pipeline.pacing import Decision
+
+log = structlog.get_logger()
+
+
+class Starts:
+    """The starts of the ledger.
+
+    Args:
+        database: of the ledger.
+
+    Raises:
+        LedgerUnavailable: from any method, when the database does not answer.
+
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def watch(self) -> datetime:
+        """When somebody began to watch, by the clock of the ledger."""
+        with self._database.transaction() as connection:
+            row = connection.execute("select clock_timestamp() as now").fetchone()
+        if row is None:
+            raise AssertionError("a query without a table gives one row")
+        began: datetime = row["now"]
+        return began
+
+    def make_due(
+        self,
+        pipelines: Sequence["Pipeline"],
+        *,
+        patience: timedelta = timedelta(0),
+        watched_since: datetime | None = None,
+    ) -> timedelta | None:
+        """Make the starts that are due.
+
+        Args:
+            pipelines: whose.
+            patience: for so long the start of a schedule is left to the schedule on the Prefect server.
+            watched_since: a quiet period that began before proves nothing: nobody took anything in.
+
+        Returns:
+            When to come again, if nothing happens before; None: not before something does.
+
+        """
+        with self._database.transaction() as connection:
+            found = connection.execute(QUERIES["parked_pipelines"], {"pipelines": [each.name for each in pipelines]})
+            parked = {row["pipeline"] for row in found}
+        waits: list[timedelta] = []
+        for pipeline in pipelines:
+            if pipeline.name in parked:
+                with self._database.transaction() as connection:
+                    left = _make(connection, pipeline, patience=patience, watched_since=watched_since)
+                waits += [] if left is None else [left]
+        return min(waits, default=None)
+
+    def ask(self, pipeline: "Pipeline", *, most: int | None = None) -> None:
+        """Ask for a start now, as a person or a rule; if the rate does not allow it, it is made when it does.
+
+        Args:
+            pipeline: that is to run.
+            most: let at most this many arrivals go; None: all that a start lets go.
+
+        """
+        with self._database.transaction() as connection:
+            connection.execute(QUERIES["pace_lock"], {"pipeline": pipeline.name})
+            connection.execute(QUERIES["pace_asked"], {"pipeline": pipeline.name})
+            _make(connection, pipeline, most=most)
+
+    def let_go(self, pipeline: "Pipeline", arrival_id: int) -> None:
+        """Let one parked arrival be claimed, whatever the start and the rate say: a person wants it now."""
+        with self._database.transaction() as connection:
+            connection.execute(QUERIES["let_one_go"], {"pipeline": pipeline.name, "arrival_id": arrival_id})
+
+
+def _make(
+    connection: Connection,
+    pipeline: "Pipeline",
+    *,
+    patience: timedelta = timedelta(0),
+    watched_since: datetime | None = None,
+    most: int | None = None,
+) -> timedelta | None:
+    """Make the start of a pipeline that is due, if one is; how long until the next decision, None if nobody knows."""
+    from headgate.pipeline.pacing import decide  # noqa: PLC0415 - as above
+    from headgate.pipeline.parked import Parked  # noqa: PLC0415 - as above
+
+    start, rate, asked = pipeline.start, pipeline.rate, {"pipeline": pipeline.name}
+    pace = connection.execute(QUERIES["pace_lock"], asked).fetchone()
+    found = connection.execute(QUERIES["waiting"], {**asked, "most": pipeline.looks_at}).fetchone()
+    if pace is None or found is None:
+        return None  # another has let it go meanwhile
+    after = getattr(start, "pipelines", ())
+    persisted = connection.execute(QUERIES["persisted_since_start"], {**asked, "after": list(after)}) if after else ()
+    recent = connection.execute(QUERIES["recent_starts"], {**asked, "period": rate.period}) if rate else ()
+    waiting = Parked(
+        **found,
+        asked_at=pace["asked_at"],
+        watched_since=watched_since,
+        persisted=tuple((row["at"], row["pipeline"]) for row in persisted),
+        recent=tuple((row["at"], row["cost"]) for row in recent),
+    )
+    decision = decide(start, rate, waiting, patience=patience)
+    if decision.due_at is not None:
+        _let_go(connection, pipeline, decision, most)
+    return None if decision.look_at is None else max(decision.look_at - waiting.now, timedelta(0))
+
+
+def _let_go(connection: Connection, pipeline: "Pipeline", decision: "Decision", most: int | None) -> None:
+    take = min((each for each in (decision.take, most) if each is not None), default=None)
+    asked = {"pipeline": pipeline.name, "due_at": decision.due_at, "cost": decision.cost, "take": take}
+    row = connection.execute(QUERIES["start"], asked).fetchone()
+    start_id = row["start_id"] if row else 0
+    # Where each arrival is a start of its own, a run may take those of several: they belong to none.
+    of_start = start_id if pipeline.start.parks else 0
+    arrivals = connection.execute(QUERIES["let_go"], {**asked, "of_start": of_start}).rowcount
+    connection.execute(QUERIES["started"], {"start_id": start_id, "arrivals": arrivals})
+    connection.execute(QUERIES["pace_served"], asked)
+    log.info("started", action="start", pipeline=pipeline.name, start_id=start_id, arrivals=arrivals)

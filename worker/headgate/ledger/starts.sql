@@ -1,0 +1,92 @@
+-- The statements about starts, by name, as in queries.sql.
+
+-- name: parked_pipelines
+-- Those of these pipelines of which something waits for a start.
+select pipeline from unnest(%(pipelines)s::text[]) as asked (pipeline)
+where exists (select from headgate.arrival as a where a.pipeline = asked.pipeline and a.state = 'parked');
+
+-- name: pace_lock
+-- One decides about the starts of a pipeline at a time.
+insert into headgate.pace (pipeline) values (%(pipeline)s)
+on conflict (pipeline) do update set pipeline = excluded.pipeline
+returning asked_at;
+
+-- name: waiting
+-- What waits for a start, counted up to what is asked for. (`most` is null: all of it.)
+select clock_timestamp() as now, parked.count, parked.size, oldest.arrived_at as oldest, newest.arrived_at as newest
+from (select count(*) as count, coalesce(sum(size_bytes), 0)::bigint as size
+      from (select size_bytes from headgate.arrival
+            where pipeline = %(pipeline)s and state = 'parked'
+            order by arrived_at, arrival_id limit %(most)s) as first) as parked
+cross join lateral (
+    select arrived_at from headgate.arrival where pipeline = %(pipeline)s and state = 'parked'
+    order by arrived_at, arrival_id limit 1) as oldest
+cross join lateral (
+    select arrived_at from headgate.arrival where pipeline = %(pipeline)s and state = 'parked'
+    order by arrived_at desc, arrival_id desc limit 1) as newest;
+
+-- name: recent_starts
+-- The starts within a time, oldest first.
+select started_at as at, cost from headgate.start
+where pipeline = %(pipeline)s and started_at > clock_timestamp() - %(period)s::interval
+order by started_at;
+
+-- name: persisted_since_start
+-- When pipelines persisted something since the last start of another; nothing unless all of them have. What one persists
+-- several times in a row, with nothing of the others in between, is told by its first and its last time.
+with since as (
+    select coalesce(max(due_at), '-infinity') as at from headgate.start where pipeline = %(pipeline)s
+), told as (
+    select a.pipeline, a.finished_at as at,
+           lag(a.pipeline) over by_time is distinct from a.pipeline
+           or lead(a.pipeline) over by_time is distinct from a.pipeline as is_edge
+    from headgate.arrival as a
+    where a.pipeline = any(%(after)s) and a.state = 'done' and a.rows_persisted > 0
+      and a.finished_at > (select at from since)
+      and (select bool_and(exists (select from headgate.arrival as b
+                                   where b.pipeline = other.name and b.state = 'done' and b.rows_persisted > 0
+                                     and b.finished_at > (select at from since)))
+           from unnest(%(after)s::text[]) as other (name))
+    window by_time as (order by a.finished_at, a.arrival_id)
+)
+select at, pipeline from told where is_edge order by at;
+
+-- name: start
+insert into headgate.start (pipeline, due_at, cost, arrivals) values (%(pipeline)s, %(due_at)s, %(cost)s, 0)
+returning start_id;
+
+-- name: let_go
+-- What waits longest may be claimed from now on, in the order in which it came. (`take` is null: all of it.)
+with chosen as (
+    select arrival_id from headgate.arrival
+    where pipeline = %(pipeline)s and state = 'parked'
+    order by arrived_at, arrival_id limit %(take)s
+    for update
+)
+update headgate.arrival as a set state = 'ready', due_at = now(), start_id = %(of_start)s, detail = null
+from chosen where a.arrival_id = chosen.arrival_id;
+
+-- name: started
+update headgate.start set arrivals = %(arrivals)s where start_id = %(start_id)s;
+
+-- name: pace_asked
+update headgate.pace set asked_at = clock_timestamp()
+where pipeline = %(pipeline)s and asked_at is null
+  and exists (select from headgate.arrival as a where a.pipeline = %(pipeline)s and a.state = 'parked');
+
+-- name: pace_served
+update headgate.pace set asked_at = null where pipeline = %(pipeline)s;
+
+-- name: let_one_go
+-- A person wants this one now.
+update headgate.arrival set state = 'ready', due_at = now(), detail = null
+where arrival_id = %(arrival_id)s and pipeline = %(pipeline)s and state = 'parked';
+
+-- name: take_start
+insert into headgate.taken (start_id, holder) values (%(start_id)s, %(holder)s) on conflict do nothing;
+
+-- name: forget_starts
+-- The last one of a pipeline stays: what it comes after is counted from there.
+delete from headgate.start as s
+where s.started_at < now() - %(retention)s
+  and s.start_id < (select max(later.start_id) from headgate.start as later where later.pipeline = s.pipeline);

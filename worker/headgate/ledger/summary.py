@@ -1,0 +1,192 @@
+"""The ledger in a few numbers: what people see while things happen."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+
+from psycopg.rows import class_row
+
+from headgate.ledger.database import Connection, Database
+from headgate.ledger.dead_letters import Selection
+from headgate.ledger.queries import QUERIES
+from headgate.model import State
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What became of the arrivals of one pipeline."""
+
+    pipeline: str
+    arrived: int
+    waiting: int  # ready, or due again later
+    claimed: int
+    parked: int  # waits for a start of the pipeline
+    held: int
+    done: int
+    rejected: int
+    duplicates: int
+    skipped: int  # did not meet the condition
+    rows_persisted: int
+    dead_letters: int
+    messages: int  # in ranges of topics
+    seconds: float | None  # that runs worked on what is done, waiting left out
+    oldest_seconds: float | None  # the age of the oldest that is not done
+
+    @property
+    def under_way(self) -> int:
+        """Arrivals that will still change by themselves."""
+        return self.waiting + self.claimed + self.parked
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineNow:
+    """How things are with one pipeline: what an operator wants to see."""
+
+    pipeline: str
+    arrived: int
+    waiting: int  # ready, or due again later
+    running: int
+    parked: int  # they wait for a start of their pipeline
+    held: int  # by an operator, arrival by arrival
+    done: int
+    skipped: int  # their pipeline's start left them out
+    rejected: int
+    rejected_since_yesterday: int
+    duplicates: int
+    rows_persisted: int
+    rows_today: int  # of arrivals that were done today, by the database's clock
+    dead_letters: int  # open ones
+    dead_letters_since_yesterday: int
+    oldest_seconds: float | None  # the age of the oldest that waits or is worked on
+
+    @property
+    def under_way(self) -> int:
+        """Arrivals that will still change by themselves."""
+        return self.waiting + self.running + self.parked
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRings:
+    """Rings of a pipeline that nobody answered."""
+
+    pipeline: str
+    unanswered: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RingCounts:
+    """How often the ladder was climbed."""
+
+    again: int  # rings rung again
+    direct: int  # runs dispatched without Prefect's event path
+
+
+def summaries(database: Database, since: datetime | None = None) -> list[Summary]:
+    """Sum up each pipeline's arrivals, or those since a time.
+
+    Raises:
+        LedgerUnavailable: the database does not answer.
+
+    """
+    with database.transaction() as connection, connection.cursor(row_factory=class_row(Summary)) as cursor:
+        return cursor.execute(QUERIES["summary"], {"since": since}).fetchall()
+
+
+def screen(database: Database) -> list[PipelineNow]:
+    """See how things are with each pipeline that something arrived for.
+
+    Raises:
+        LedgerUnavailable: the database does not answer.
+
+    """
+    with database.transaction() as connection, connection.cursor(row_factory=class_row(PipelineNow)) as cursor:
+        return cursor.execute(QUERIES["screen"]).fetchall()
+
+
+def open_rings(database: Database) -> list[OpenRings]:
+    """Count the rings of each pipeline that nobody answered; pipelines without any are left out.
+
+    Raises:
+        LedgerUnavailable: the database does not answer.
+
+    """
+    with database.transaction() as connection, connection.cursor(row_factory=class_row(OpenRings)) as cursor:
+        return cursor.execute(QUERIES["rings_open"]).fetchall()
+
+
+def count_arrivals(
+    database: Database,
+    *,
+    pipeline: str | None = None,
+    state: State | None = None,
+    name: str | None = None,
+    since: timedelta | None = None,
+) -> int:
+    """Count what `Arrivals.find` would give without a limit.
+
+    Raises:
+        LedgerUnavailable: the database does not answer.
+
+    """
+    asked = {"pipeline": pipeline, "state": state, "name": name, "since": since}
+    return _count(database, "arrivals_count", asked)
+
+
+def count_dead_letters(database: Database, selection: Selection) -> int:
+    """Count what `DeadLetters.find` would give without a limit.
+
+    Raises:
+        LedgerUnavailable: the database does not answer.
+
+    """
+    return _count(database, "dead_letters_count", {**asdict(selection), "ids": list(selection.ids) or None})
+
+
+def knows_pipeline(database: Database, name: str) -> bool:
+    """Whether anything ever arrived for a pipeline of this name.
+
+    Raises:
+        LedgerUnavailable: the database does not answer.
+
+    """
+    with database.transaction() as connection:
+        row = connection.execute(QUERIES["knows_pipeline"], {"pipeline": name}).fetchone()
+    return row is not None and bool(row["known"])
+
+
+def _count(database: Database, query: str, asked: Mapping[str, object]) -> int:
+    with database.transaction() as connection:
+        row = connection.execute(QUERIES[query], asked).fetchone()
+    return 0 if row is None else int(row["count"])
+
+
+def ring_counts(database: Database) -> RingCounts:
+    """Count the rings of higher rungs, over the last day.
+
+    Raises:
+        LedgerUnavailable: the database does not answer.
+
+    """
+    with database.transaction() as connection, connection.cursor(row_factory=class_row(RingCounts)) as cursor:
+        return cursor.execute(QUERIES["rings_summary"]).fetchone() or RingCounts(0, 0)
+
+
+def database_time(database: Database) -> datetime:
+    """Ask the clock that all times in the ledger come from.
+
+    Raises:
+        LedgerUnavailable: the database does not answer.
+
+    """
+    with database.transaction() as connection:
+        return now(connection)
+
+
+def now(connection: Connection) -> datetime:
+    """Ask the same clock in a transaction that holds more than this."""
+    row = connection.execute("select now() as now").fetchone()
+    if row is None:
+        raise AssertionError("a query without a table gives one row")
+    found: datetime = row["now"]
+    return found

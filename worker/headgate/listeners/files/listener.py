@@ -1,0 +1,397 @@
+"""The file listener: looks where something happened, scans for what nobody reported, takes in what is complete."""
+
+import errno
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from time import monotonic, time
+
+import structlog
+
+from headgate.errors import HomeUnavailable, LedgerUnavailable, WrongDatabase
+from headgate.home import Mark
+from headgate.listeners.files.disk import entries_beneath, folder_beneath, has_writer, opened
+from headgate.listeners.files.intake import Found, Intake
+from headgate.listeners.files.ledger import Homes, Ledger
+from headgate.listeners.files.paused import PausedSources
+from headgate.listeners.files.readiness import Sighting, Stamp, due, marked_by, marker_of, put_off, sight, wanted
+from headgate.listeners.files.settling import Settler
+from headgate.listeners.files.source import Source, sources_of
+from headgate.listeners.files.spool import Spool
+from headgate.listeners.files.untaken import Untaken, Why
+from headgate.listeners.files.watch import Watch
+from headgate.model import Places
+from headgate.pipeline import Pipeline
+from headgate.pulse import Pulse
+from headgate.settings import ListenerSettings
+
+TURN = 0.5  # seconds; the longest wait between two looks at the watches and at the request to stop
+AFTER_FAILURE = 2.0  # seconds
+HOME_AGAIN = 1.0  # seconds between two looks for a home that cannot be used
+BURST = 4096  # so many reports at once, and the kernel's queue may have overflowed without a word
+
+log = structlog.get_logger()
+
+
+class FileListener:
+    """Watches the folders of all pipelines until it is asked to stop.
+
+    Only one listener works on a spool at a time; a second one waits, and takes over when the first is gone.
+
+    Args:
+        pipelines: whose folders.
+        inbox: what relative folders stand below.
+        places: where bytes are kept.
+        settings: how often to scan, and how many arrivals to open in one transaction.
+        ledger: where arrivals are opened.
+        homes: know the home that files are taken in to.
+        lease: how long the home counts as served without a beat.
+        stop: set: finish what is in hand and return.
+        pulse: told that it turns, and what keeps it from its work.
+        paused: gives the sources, by pipeline and name, that nothing is taken in from.
+
+    """
+
+    def __init__(  # noqa: PLR0913 - one keyword a collaborator
+        self,
+        *,
+        pipelines: Iterable[Pipeline],
+        inbox: Path,
+        places: Places,
+        settings: ListenerSettings,
+        ledger: Ledger,
+        homes: Homes,
+        lease: timedelta,
+        stop: threading.Event,
+        pulse: Pulse | None = None,
+        paused: Callable[[], Collection[tuple[str, str]]] = frozenset,
+    ) -> None:
+        pipelines = tuple(pipelines)
+        self._paused = PausedSources(paused)
+        self._pulse = pulse or Pulse()
+        self._untaken = Untaken()
+        self._homes = homes
+        self._beat_every = lease.total_seconds() / 3
+        self._lost: HomeUnavailable | None = None  # what the last beat found
+        self._trouble = ""
+        self._sources = sources_of(pipelines, inbox)
+        self._places = places
+        self._scan_every = settings.scan_every
+        self._stop = stop
+        self._settler = Settler(places=places, ledger=ledger, pipelines=pipelines)
+        self._intake = Intake(
+            ledger=ledger,
+            spool=Spool(places=places),
+            settler=self._settler,
+            batch=settings.batch,
+            stop=stop,
+        )
+        self._looks: SimpleQueue[tuple[Source, bytes]] = SimpleQueue()
+        self.watches = {source: Watch(source=source, tell=partial(self._told, source)) for source in self._sources}
+        self._sightings: dict[tuple[Source, bytes], Sighting] = {}
+        self._left: dict[tuple[Source, bytes], Stamp] = {}  # taken in, and still in the folder
+        self._next_scan = 0.0
+        self.found_by_scan = 0  # files that no watch had reported
+
+    def run(self) -> None:
+        """Take files in until asked to stop. An error with one file or folder never stops the others.
+
+        Raises:
+            WrongDatabase: the database does not let us in, or lacks what we need.
+
+        """
+        with ExitStack() as stack:
+            for watch in self.watches.values():
+                stack.callback(watch.close)
+            while not self._stop.is_set():
+                try:
+                    # Each time anew: what is mounted now is another folder, with another lock.
+                    with self._alone() as alone:
+                        if alone:
+                            self._serve()
+                except (HomeUnavailable, LedgerUnavailable) as error:
+                    self._tell(str(error))
+                    self._stop.wait(HOME_AGAIN)
+
+    def _serve(self) -> None:
+        """Take in to the home until asked to stop.
+
+        Raises:
+            HomeUnavailable: the home cannot be used, or no longer.
+            LedgerUnavailable: the ledger did not answer when the home was to be joined.
+
+        """
+        mark = self._homes.join()
+        self._tell("")
+        for source in self._sources:
+            _make(source)
+        self._next_scan = 0.0
+        self._left.clear()  # what an outage kept from being opened is looked at again
+        recovered = False
+        with self._beating():
+            while not self._stop.is_set():
+                try:
+                    self._look_at_home(mark)
+                    if not recovered:
+                        self._intake.recover(self._sources)
+                        recovered = True
+                    self._turn()
+                except LedgerUnavailable:
+                    continue  # asked to stop: what was taken in is opened at the next start
+                except (HomeUnavailable, WrongDatabase):
+                    raise
+                except Exception:
+                    log.exception("listener failed; it goes on", action="listen")
+                    self._stop.wait(AFTER_FAILURE)
+
+    def _look_at_home(self, mark: Mark) -> None:
+        self._homes.look(mark)
+        if self._lost is not None:
+            raise self._lost
+
+    @contextmanager
+    def _beating(self) -> Iterator[None]:
+        """Say from a thread that the home is served; at the end, that it is not."""
+        over = threading.Event()
+        self._lost = None
+
+        def beat() -> None:
+            while not over.wait(self._beat_every):
+                try:
+                    self._homes.beat()
+                except LedgerUnavailable:
+                    continue
+                except HomeUnavailable as error:
+                    self._lost = error
+                except Exception:
+                    log.exception("beat failed; tried again", action="beat")
+
+        thread = threading.Thread(target=beat, name="beat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            with suppress(HomeUnavailable, LedgerUnavailable):
+                self._homes.leave()
+
+    def _tell(self, trouble: str) -> None:
+        """Say once what keeps files from being taken in, and once that it is over."""
+        if trouble and trouble != self._trouble:
+            log.error("files wait in their folders", action="listen", error=trouble)
+        elif self._trouble and not trouble:
+            log.info("files are taken in again", action="listen")
+        self._trouble = trouble
+        self._pulse.trouble = trouble or None
+
+    def _turn(self) -> None:
+        self._pulse.turn()
+        # First the watches, then the scan: what comes between the two is reported.
+        for watch in self.watches.values():
+            if watch.mend():
+                self._next_scan = 0
+        if monotonic() >= self._next_scan:
+            self._scan_all()
+        self._paused.look()
+        complete = self._complete()
+        for failed in self._intake.take_in(complete):
+            self._left.pop((failed.source, failed.path), None)
+            self._sightings[failed.source, failed.path] = Sighting(
+                failed.stamp, monotonic(), monotonic() + AFTER_FAILURE
+            )
+        if self._intake.next_try is not None and monotonic() >= self._intake.next_try:
+            self._intake.open_held()
+        self._wait()
+
+    def _scan_all(self) -> None:
+        self._next_scan = monotonic() + self._scan_every / timedelta(seconds=1)
+        before = len(self._sightings)
+        self._sight_in_order([file for source in self._sources for file in _files(source, b"", self._untaken)])
+        for source in self._sources:
+            here = [path for of, path in self._left if of == source]
+            for path in here:
+                if not os.path.lexists(os.path.join(source.root, path)):
+                    del self._left[source, path]
+        # What a run committed and did not live to put away.
+        with suppress(LedgerUnavailable):
+            self._settler.settle()
+        found = len(self._sightings) - before
+        self.found_by_scan += found
+        if found:
+            log.info("scan found files", action="scan", count=found)
+
+    def _sight_in_order(self, files: Iterable[tuple[Source, bytes, Stamp]]) -> None:
+        """Sight what nobody reported, oldest first: arrivals are numbered in the order of sightings."""
+        for source, path, stamp in sorted(files, key=lambda file: (file[2].mtime_ns, file[1])):
+            self._sight(source, path, stamp)
+
+    def _told(self, source: Source, path: bytes) -> None:
+        self._looks.put((source, path))
+
+    def _wait(self) -> None:
+        """Wait until there is something to do, and look at what was reported meanwhile."""
+        now = monotonic()
+        times = [
+            due(source.folder.ready, sighting)
+            for (source, _), sighting in self._sightings.items()
+            if source not in self._paused
+        ]
+        until = min([*times, self._next_scan, self._intake.next_try or now + TURN, now + TURN])
+        reported: list[tuple[Source, bytes]] = []
+        with suppress(Empty):
+            reported.append(self._looks.get(timeout=max(0.0, until - now)))
+            count = self._looks.qsize()
+            if count >= BURST:
+                self._next_scan = now
+            reported.extend(self._looks.get_nowait() for _ in range(count))
+        # Each once, where it was reported last: that is when its writer closed it.
+        reported = list(dict.fromkeys(reversed(reported)))[::-1]
+        for source, path in reported:
+            self._look(source, path)
+
+    def _look(self, source: Source, reported: bytes) -> None:
+        """Look at what was reported: a file, a folder that came with files in it, or a marker."""
+        path = marked_by(os.path.relpath(reported, source.root), source.folder.ready)
+        if any(part.startswith(b".") for part in path.split(b"/")):
+            return
+        folder, name = os.path.split(path)
+        try:
+            with folder_beneath(source.root, folder) as descriptor:
+                found = os.lstat(name, dir_fd=descriptor)
+        except OSError:
+            self._sightings.pop((source, path), None)
+            return
+        stamp = Stamp.of(found)
+        if stamp.folder and source.folder.recursive:
+            self._sight_in_order(_files(source, path))
+        if wanted(name, source.folder):
+            self._sight(source, path, stamp, reported=True)
+
+    def _sight(self, source: Source, path: bytes, stamp: Stamp, *, reported: bool = False) -> None:
+        if self._left.get((source, path)) == stamp:
+            return
+        key = source, path
+        before = self._sightings.get(key)
+        now, age = monotonic(), time() - stamp.mtime_ns / 1e9
+        seen = sight(before, stamp, now, age)
+        if seen is before and reported:
+            # Its writer may have closed it just now: what came after it must not overtake it while it is put off.
+            seen = replace(seen, since=min(seen.since, sight(None, stamp, now, age).since))
+        if seen is not before:
+            self._sightings.pop(key, None)  # to the end: the order of sightings is that of reports
+            self._sightings[key] = seen
+
+    def _complete(self) -> list[Found]:
+        """Pick the files whose time has come, and which are as they were when they were seen."""
+        now = monotonic()
+        complete = []
+        for (source, path), sighting in list(self._sightings.items()):
+            rule = source.folder.ready
+            if due(rule, sighting) > now or source in self._paused:
+                continue
+            key = source, path
+            try:
+                stamp, marked, writer = _inspect(source, path)
+            except OSError as error:
+                if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+                    log.warning("file not readable; tried again", action="look", source=source.name, error=str(error))
+                    self._sightings[key] = Sighting(sighting.stamp, sighting.seen, now + AFTER_FAILURE)
+                    continue
+                del self._sightings[key]
+                continue
+            if not marked:
+                self._untaken.note(source, path, Why.MARKER)
+                del self._sightings[key]  # its marker will be reported
+            elif writer:
+                self._untaken.note(source, path, Why.OPEN)
+                self._sightings[key] = put_off(rule, sighting, now)
+            elif stamp != sighting.stamp:
+                self._sightings[key] = sight(sighting, stamp, now)
+            elif writer is None and sighting.told:
+                self._sightings[key] = Sighting(stamp, sighting.seen, now)
+            else:
+                del self._sightings[key]
+                if source.folder.after == "leave" or stamp.folder:
+                    self._left[key] = stamp
+                complete.append(Found(source, path, stamp, _clock(now - sighting.seen)))
+        return complete
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Wait until no other listener works on this spool; False if asked to stop before.
+
+        Raises:
+            HomeUnavailable: there cannot be a spool.
+
+        """
+        try:
+            self._places.spool.mkdir(parents=True, exist_ok=True)
+            file = (self._places.spool / ".listener.lock").open("w")
+        except OSError as error:
+            raise HomeUnavailable(f"{self._places.spool} cannot be written ({error.strerror}); mend that.") from error
+        with file as lock:
+            told = False
+            while not self._stop.is_set():
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if not told:
+                        log.info("another listener is at work; waiting to take over", action="listen")
+                        told = True
+                    self._stop.wait(TURN)
+                else:
+                    yield True
+                    return
+            yield False
+
+
+def _clock(ago: float) -> datetime:
+    return datetime.now(UTC) - timedelta(seconds=ago)
+
+
+def _files(source: Source, folder: bytes, untaken: Untaken | None = None) -> Iterator[tuple[Source, bytes, Stamp]]:
+    """Find the files below a folder of a source that may be taken in; the others are noted."""
+    for path, entry in entries_beneath(source.root, folder, recursive=source.folder.recursive):
+        with suppress(FileNotFoundError):
+            if wanted(os.path.basename(path), source.folder):
+                yield source, path, Stamp.of(entry.stat(follow_symlinks=False))
+            elif untaken is not None:
+                untaken.note_name(source, path, entry)
+
+
+def _inspect(source: Source, path: bytes) -> tuple[Stamp, bool, bool | None]:
+    """Look at a file in its folder: what it is, whether its marker is there, whether somebody writes to it if known."""
+    folder, name = os.path.split(path)
+    with folder_beneath(source.root, folder) as descriptor:
+        stamp = Stamp.of(os.lstat(name, dir_fd=descriptor))
+        if marker := marker_of(name, source.folder.ready):
+            try:
+                os.lstat(marker, dir_fd=descriptor)
+            except FileNotFoundError:
+                return stamp, False, False
+        if not stamp.regular:
+            return stamp, True, False
+        with opened(name, descriptor) as file:
+            return stamp, True, has_writer(file)
+
+
+def _make(source: Source) -> None:
+    """Make a watched folder that is not there; one that cannot be made is reported, and the others go on."""
+    try:
+        os.makedirs(source.root, exist_ok=True)
+    except OSError as error:
+        log.warning(
+            "folder not made; make it, or correct its path",
+            action="listen",
+            pipeline=source.pipeline,
+            source=source.name,
+            error=str(error),
+        )

@@ -1,0 +1,288 @@
+"""The spool: bytes of arrivals on their way, each in a token folder of its own that mirrors its path in the inbox.
+
+`<spool>/<pipeline>/<source>/<token>/<path as it was>`. A file comes here by one atomic rename, so it is either in the
+inbox or here, and its place alone tells what must be opened in the ledger. From another file system no rename leads
+here; such a file is first renamed into an *outpost*, a hidden folder beside it, which makes it ours just as atomically,
+and is copied from there at leisure.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import uuid4
+
+import structlog
+
+from headgate.errors import FileUnsettled
+from headgate.listeners.files.disk import (
+    digest,
+    entries_beneath,
+    flush,
+    folder_beneath,
+    has_writer,
+    opened,
+    prune,
+)
+from headgate.listeners.files.readiness import Stamp, marker_of
+from headgate.listeners.files.source import Source
+from headgate.model import FilePosition, Places, Reason
+
+OUTPOST = b".headgate-outpost"
+COPY = b".copy"  # a copy under way; hidden, so no file that is taken in can have this name
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A file that was taken in, or is read where it stands, and is not in the ledger yet."""
+
+    source: Source
+    path: bytes  # relative to the source's root
+    token: str
+    root: bytes  # the spool, or the source's root for an outpost and for what stays in the inbox
+    inside: bytes  # where it is, relative to `root`
+    noticed: datetime | None = None  # when it was seen as it is; None if an earlier process took it in
+
+    @property
+    def place(self) -> str:
+        """Where its bytes are, or will be, relative to the spool."""
+        return f"{self.source.place}/{self.token}"
+
+    @property
+    def moved(self) -> bool:
+        """Whether it has left the inbox."""
+        return (self.root, self.inside) != (self.source.root, self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A file whose bytes can change no more, because they are ours alone; or what cannot be a file."""
+
+    held: Held
+    position: FilePosition
+    problem: Reason | None = None  # why it cannot be read
+    kind: str = "regular file"
+
+    @property
+    def kept(self) -> bool:
+        """Whether something of it is in the spool."""
+        return self.held.moved or self.problem is None
+
+
+class Spool:
+    """Takes files out of the inbox. Knows nothing of the ledger."""
+
+    def __init__(self, *, places: Places) -> None:
+        self.root = os.fsencode(places.spool)
+
+    def take(self, source: Source, path: bytes) -> Held:
+        """Take a file out of the inbox by one atomic rename, and its marker after it.
+
+        Folders, and all that stands in a source that leaves its files, stay where they are.
+
+        Raises:
+            OSError: it is not there any more, or it cannot be moved; it is where it was.
+
+        """
+        held = Held(source, path, uuid4().hex, source.root, path)
+        folder, name = os.path.split(path)
+        with folder_beneath(source.root, folder) as inbox:
+            found = os.lstat(name, dir_fd=inbox)
+            if source.folder.after == "leave" or stat.S_ISDIR(found.st_mode):
+                return held
+            spooled = Held(source, path, held.token, self.root, os.path.join(os.fsencode(held.place), path))
+            target = os.path.join(self.root, spooled.inside)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            try:
+                os.rename(name, target, src_dir_fd=inbox)
+            except OSError as error:
+                self.drop(held)
+                if error.errno != errno.EXDEV:
+                    raise
+                if not stat.S_ISREG(found.st_mode):
+                    return held
+                spooled = self._to_outpost(held, inbox)
+            if marker := marker_of(name, source.folder.ready):
+                # Now, not after the commit: a marker left by a crash would call a later, half-written file complete.
+                _remove_marker(marker, inbox)
+        return spooled
+
+    def _to_outpost(self, held: Held, inbox: int) -> Held:
+        folder, name = os.path.split(held.path)
+        inner = os.path.join(OUTPOST, held.token.encode())
+        with suppress(FileExistsError):
+            os.mkdir(OUTPOST, 0o700, dir_fd=inbox)
+        with opened(OUTPOST, inbox, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW) as outpost:
+            os.mkdir(held.token, 0o700, dir_fd=outpost)
+            os.rename(name, os.path.join(held.token.encode(), name), src_dir_fd=inbox, dst_dir_fd=outpost)
+        return Held(held.source, held.path, held.token, held.source.root, os.path.join(folder, inner, name))
+
+    def seal(self, held: Held) -> Sealed:
+        """Make a taken file ours alone and fingerprint it.
+
+        What was renamed into the spool and has no other name is hashed in place; all else is copied into the spool.
+
+        Raises:
+            FileUnsettled: somebody still writes to it, or it changed meanwhile; ask again later.
+            OSError: it cannot be read, or the copy has no room.
+
+        """
+        folder, name = os.path.split(held.inside)
+        with folder_beneath(held.root, folder) as descriptor:
+            found = os.lstat(name, dir_fd=descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                problem = Reason.UNSAFE if stat.S_ISLNK(found.st_mode) else Reason.NOT_A_FILE
+                return Sealed(held, FilePosition(held.path, 0, 0, b""), problem, _kind(found.st_mode))
+            with opened(name, descriptor) as file:
+                before = os.fstat(file)
+                if has_writer(file):
+                    raise FileUnsettled(f"{held.place}: somebody still writes to {name!r}; it is looked at again.")
+                copied = held.root != self.root or before.st_nlink > 1
+                sha256 = self._copy(held, file, before) if copied else digest(file)
+                if has_writer(file) or Stamp.of(os.fstat(file)) != Stamp.of(before):
+                    raise FileUnsettled(f"{held.place}: {name!r} changed while it was read; it is looked at again.")
+            if copied:
+                os.replace(self._at(held, COPY), self._at(held, held.path))
+        return Sealed(held, FilePosition(held.path, before.st_size, before.st_mtime_ns, sha256))
+
+    def _copy(self, held: Held, file: int, found: os.stat_result) -> bytes:
+        copy = self._at(held, COPY)
+        os.makedirs(os.path.dirname(self._at(held, held.path)), exist_ok=True)
+        with open(copy, "wb", buffering=0) as into:
+            sha256 = digest(file, into.fileno())
+        os.utime(copy, ns=(found.st_atime_ns, found.st_mtime_ns))
+        return sha256
+
+    def flush(self, sealed: Iterable[Sealed]) -> None:
+        """Make what was sealed survive a power cut: the ledger must never know bytes that the disk has not got."""
+        places = []
+        for one in sealed:
+            if one.kept:
+                file = self._at(one.held, one.held.path)
+                folder = os.path.dirname(file)
+                places += [file] if one.problem is None else []
+                while folder.startswith(self.root):
+                    places.append(folder)
+                    folder = os.path.dirname(folder)
+        flush(places)
+
+    def acknowledge(self, held: Held) -> None:
+        """Give up the outpost of a file that is in the spool and in the ledger, or at rest."""
+        if held.moved and held.root != self.root:
+            place = os.path.join(held.root, held.inside)
+            with suppress(FileNotFoundError):
+                os.unlink(place)
+            prune(os.path.dirname(place), until=os.path.dirname(os.path.join(held.root, held.path)))
+
+    def drop(self, held: Held) -> None:
+        """Remove what the spool has of a file, with its token folder."""
+        for name in (COPY, held.path):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.unlink(self._at(held, name))
+        prune(os.path.dirname(self._at(held, held.path)), until=os.path.join(self.root, os.fsencode(held.source.place)))
+
+    def has(self, place: str, path: bytes) -> bool:
+        """Whether a file stands in the spool."""
+        return os.path.lexists(os.path.join(self.root, os.fsencode(place), path))
+
+    def strays(self, sources: Iterable[Source]) -> Iterator[str]:
+        """List the places of files that belong to none of these sources."""
+        declared = {source.place for source in sources}
+        for pipeline in _folders(self.root):
+            for source in _folders(os.path.join(self.root, pipeline)):
+                place = os.fsdecode(os.path.join(pipeline, source))
+                if place not in declared and not source.startswith(b"."):
+                    yield from (
+                        f"{place}/{os.fsdecode(token)}"
+                        for token in _folders(os.path.join(self.root, os.fsencode(place)))
+                    )
+
+    def left_over(self, sources: Iterable[Source]) -> Iterator[Held]:
+        """Find what an earlier process took in: all that is in the spool, and in outposts.
+
+        Call it before anything is taken in: half-made copies are removed on the way.
+        """
+        for source in sources:
+            tokens = {held.token: held for held in self._spooled(source)}
+            # Of what is in both, the outpost is the original: the copy may have been cut short by the crash.
+            tokens |= {held.token: held for held in _outposts(source)}
+            for held in tokens.values():
+                if marker := marker_of(held.path, source.folder.ready):
+                    beside = os.path.join(source.root, held.path)
+                    if not os.path.lexists(beside):  # else the marker is that newer file's
+                        with suppress(OSError):
+                            os.unlink(os.path.join(source.root, marker))
+                yield held
+
+    def _spooled(self, source: Source) -> Iterator[Held]:
+        base = os.path.join(self.root, os.fsencode(source.place))
+        for token in os.listdir(base) if os.path.isdir(base) else ():
+            found = None
+            for path, entry in entries_beneath(os.path.join(base, token), b"", recursive=True):
+                if path == COPY:
+                    os.unlink(os.path.join(base, token, path))
+                elif not entry.is_dir(follow_symlinks=False):
+                    found = path
+            if found is not None:
+                inside = os.path.join(os.fsencode(source.place), token, found)
+                yield Held(source, found, token.decode(), self.root, inside)
+            else:
+                _prune_all(os.path.join(base, token))
+
+    def _at(self, held: Held, path: bytes) -> bytes:
+        return os.path.join(self.root, os.fsencode(held.place), path)
+
+
+def _outposts(source: Source) -> Iterator[Held]:
+    for place, entry in entries_beneath(source.root, b"", recursive=source.folder.recursive):
+        folder, name = os.path.split(place)
+        if name != OUTPOST or not entry.is_dir(follow_symlinks=False):
+            continue
+        for inner, file in entries_beneath(source.root, place, recursive=True):
+            token, name = inner.split(b"/")[-2:]
+            if not file.is_dir(follow_symlinks=False):
+                yield Held(source, os.path.join(folder, name), token.decode(), source.root, inner)
+
+
+def _remove_marker(marker: bytes, inbox: int) -> None:
+    """Remove a marker; one that cannot be is reported: the file is in the spool, whatever becomes of its marker."""
+    try:
+        os.unlink(marker, dir_fd=inbox)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        log.warning("marker not removed; remove it by hand", action="take", marker=repr(marker), error=str(error))
+
+
+def _folders(place: bytes) -> list[bytes]:
+    try:
+        with os.scandir(place) as entries:
+            return [os.fsencode(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+
+
+def _prune_all(folder: bytes) -> None:
+    for path, folders, _ in os.walk(folder, topdown=False):
+        for name in folders:
+            with suppress(OSError):
+                os.rmdir(os.path.join(path, name))
+    with suppress(OSError):
+        os.rmdir(folder)
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: "folder",
+        stat.S_IFLNK: "symbolic link",
+        stat.S_IFIFO: "FIFO",
+        stat.S_IFSOCK: "socket",
+        stat.S_IFCHR: "device",
+        stat.S_IFBLK: "device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "no regular file")

@@ -1,0 +1,1 @@
+"""What operators call: replay, cursor moves, copies of dead letters, homes, doctor, send."""

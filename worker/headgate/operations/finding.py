@@ -1,0 +1,37 @@
+"""What a check of `headgate doctor` found."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import httpx
+
+from headgate.errors import HeadgateError
+
+
+class Verdict(StrEnum):
+    """How serious it is."""
+
+    OK = "ok"
+    WARNING = "warning"  # to be looked at; all goes on
+    FAILED = "failed"  # something stands still, or will
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check's answer."""
+
+    check: str
+    verdict: Verdict
+    detail: str  # what was found, and what to do if it is not in order
+
+
+Answer = tuple[Verdict, str]
+
+
+def checked(check: str, ask: Callable[[], Answer]) -> Finding:
+    """Make a check; one that cannot be made is a finding, not an error."""
+    try:
+        return Finding(check, *ask())
+    except (HeadgateError, httpx.HTTPError, OSError) as error:
+        return Finding(check, Verdict.FAILED, str(error))

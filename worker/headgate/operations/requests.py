@@ -1,0 +1,52 @@
+"""What a rule, a schedule or a person asks of a deployment: about which pipeline, and whether it was asked before."""
+
+from dataclasses import dataclass
+
+from headgate.app import App, publisher
+from headgate.errors import Misuse
+from headgate.events.origin import Origin, fired_by
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asks, and what is known of it beside the parameters."""
+
+    key: str  # the same for the same event, deployment and parameters
+    by: str  # for people
+    origin: Origin | None  # the event; None: a schedule or a person asks, or the event cannot be had
+
+    def pipeline(self, app: App, given: str | None) -> str:
+        """The pipeline that is meant: by the parameter, else by the event.
+
+        Raises:
+            Misuse: nobody tells.
+            BadPipeline: there is none of this name.
+
+        """
+        name = given or (self.origin.pipeline if self.origin else None)
+        if name is None:
+            about = f"the event {self.origin.event} names none" if self.origin else f"{self.by} comes without an event"
+            raise Misuse(f"Which pipeline? The parameter `pipeline` is empty, and {about}; fill it in.")
+        return app.pipeline(name).name
+
+
+def understand(app: App, what: str, flow_run_id: str, event: str | None) -> Asked:
+    """See who asks.
+
+    Args:
+        app: settings.
+        what: is asked: the deployment with its parameters, for one event may ask for more than one thing.
+        flow_run_id: the run that is to answer.
+        event: the event's id, if the rule has handed it over: then the server is not asked.
+
+    Raises:
+        PrefectUnavailable: the server does not answer.
+
+    """
+    if event:
+        return Asked(f"{what} {event}", f"a rule, for event {event}", None)
+    with publisher(app.settings) as server:
+        found = fired_by(server, flow_run_id)
+    if found is None:
+        return Asked(f"{what} {flow_run_id}", f"flow run {flow_run_id}", None)
+    return Asked(f"{what} {found.event_id}", f"the rule {found.automation!r}", found)

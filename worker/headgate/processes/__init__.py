@@ -1,0 +1,1 @@
+"""The processes of Headgate: listen, work, and up, which starts all of them and what they need."""

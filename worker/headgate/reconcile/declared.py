@@ -1,0 +1,164 @@
+"""All that the Prefect server should have, as the code declares it: pipelines, and what `automations/rules.py` has."""
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from prefect.blocks.core import Block
+from prefect.client.schemas.actions import (
+    GlobalConcurrencyLimitCreate,
+    VariableCreate,
+    WorkPoolCreate,
+    WorkQueueCreate,
+)
+from prefect.deployments.runner import RunnerDeployment
+from prefect.events.schemas.automations import AutomationCore
+from prefect.variables import Variable
+
+from headgate.errors import BadPipeline, BadRule
+from headgate.home import DEFAULT
+from headgate.pipeline import Pipeline, load_object
+from headgate.reconcile import objects
+from headgate.reconcile.deployments import DeploymentSpec, of_pipeline, of_sweep, of_users_flow
+from headgate.reconcile.objects import Thing
+from headgate.reconcile.rule_deployments import for_rules
+from headgate.reconcile.triggers import automation
+from headgate.settings import Settings
+
+VARIABLE = "HEADGATE_RULES"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What `automations/rules.py` lists, in Prefect's own classes."""
+
+    automations: tuple[AutomationCore, ...] = ()  # RULES
+    blocks: Mapping[str, Block] = field(default_factory=dict)  # BLOCKS: by name
+    pools: tuple[WorkPoolCreate, ...] = ()  # POOLS
+    queues: Mapping[str, Sequence[WorkQueueCreate]] = field(default_factory=dict)  # QUEUES: by the name of their pool
+    variables: tuple[Variable | VariableCreate, ...] = ()  # VARIABLES
+    limits: tuple[GlobalConcurrencyLimitCreate, ...] = ()  # LIMITS
+    deployments: tuple[RunnerDeployment, ...] = ()  # DEPLOYMENTS: of flows of the user's own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """All that the server should have."""
+
+    things: tuple[Thing, ...]  # work pools, queues, variables, concurrency limits
+    blocks: Mapping[str, Block]
+    deployments: tuple[DeploymentSpec, ...]
+    automations: tuple[AutomationCore, ...]
+    homes: tuple[str, ...]  # that the deployments and doorbells are of
+
+    @classmethod
+    def of(
+        cls, settings: Settings, pipelines: Sequence[Pipeline], rules: Rules, homes: Sequence[str] = (DEFAULT,)
+    ) -> "Declared":
+        """Gather what pipelines and rules declare.
+
+        Args:
+            settings: name the work pool.
+            pipelines: each gets a deployment and a doorbell in each home.
+            rules: common to all homes.
+            homes: their names.
+
+        """
+        return cls(
+            things=(
+                objects.our_pool(settings.worker.pool),
+                *map(objects.pool, rules.pools),
+                *(objects.queue(pool, queue) for pool, queues in rules.queues.items() for queue in queues),
+                *map(objects.variable, rules.variables),
+                *map(objects.limit, rules.limits),
+            ),
+            blocks=rules.blocks,
+            deployments=tuple(
+                spec
+                for home in homes
+                for spec in (*(of_pipeline(each, home) for each in pipelines), of_sweep(home), *for_rules(home))
+            )
+            + tuple(map(of_users_flow, rules.deployments)),
+            automations=(*(automation(each, home) for home in homes for each in pipelines), *rules.automations),
+            homes=tuple(homes),
+        )
+
+
+def load_rules(settings: Settings) -> Rules:
+    """Load what stands at HEADGATE_RULES, and beside it.
+
+    A project without rules has no such module. The default belongs to the default of the pipelines: other pipelines
+    than the demo's have nothing to do with the demo's rules.
+
+    Raises:
+        BadRule: the path leads nowhere, or to something else than automations.
+
+    """
+    path, fields = settings.rules, type(settings).model_fields
+    if path == fields["rules"].default and (
+        settings.pipelines != fields["pipelines"].default or not _exists(path.partition(":")[0])
+    ):
+        return Rules()
+    try:
+        listed = load_object(path, VARIABLE)
+    except BadPipeline as error:
+        raise BadRule(str(error)) from error
+    except Exception as error:
+        # Prefect's classes check what they are given when the module is imported: it is the author's mistake.
+        raise BadRule(f"{VARIABLE}={path}: {_first_line(error)}") from error
+    beside = importlib.import_module(path.partition(":")[0])
+    return Rules(
+        automations=_many(path, "", listed, AutomationCore),
+        blocks=_mapping(beside, "BLOCKS", Block),
+        pools=_many(path, "POOLS", getattr(beside, "POOLS", ()), WorkPoolCreate),
+        queues=_queues(beside),
+        variables=_many(path, "VARIABLES", getattr(beside, "VARIABLES", ()), Variable, VariableCreate),
+        limits=_many(path, "LIMITS", getattr(beside, "LIMITS", ()), GlobalConcurrencyLimitCreate),
+        deployments=_many(path, "DEPLOYMENTS", getattr(beside, "DEPLOYMENTS", ()), RunnerDeployment),
+    )
+
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _many(path: str, name: str, listed: object, *kinds: type[Any]) -> tuple[Any, ...]:
+    told = f"{VARIABLE}={path}:" if not name else f"{path.partition(':')[0]}.{name}:"
+    if isinstance(listed, kinds):
+        return (listed,)
+    if not isinstance(listed, list | tuple):
+        raise BadRule(f"{told} write a list of {_named(kinds)}, not {listed!r}.")
+    for each in listed:
+        if not isinstance(each, kinds):
+            raise BadRule(f"{told} {each!r} is not one of {_named(kinds)}.")
+    return tuple(listed)
+
+
+def _mapping(beside: ModuleType, name: str, kind: type[Any]) -> dict[str, Any]:
+    listed = getattr(beside, name, {})
+    if not isinstance(listed, Mapping) or not all(isinstance(each, kind) for each in listed.values()):
+        raise BadRule(
+            f"{beside.__name__}.{name}: write {{name: {kind.__name__}}}, such as "
+            f'{{"team": SlackWebhook(url=...)}}, not {listed!r}.'
+        )
+    return dict(listed)
+
+
+def _queues(beside: ModuleType) -> dict[str, tuple[WorkQueueCreate, ...]]:
+    listed = getattr(beside, "QUEUES", {})
+    if not isinstance(listed, Mapping):
+        raise BadRule(f"{beside.__name__}.QUEUES: write {{pool: [WorkQueueCreate(name=...)]}}, not {listed!r}.")
+    return {pool: _many(f"{beside.__name__}:", "QUEUES", queues, WorkQueueCreate) for pool, queues in listed.items()}
+
+
+def _named(kinds: Sequence[type[Any]]) -> str:
+    return " or ".join(kind.__name__ for kind in kinds)
+
+
+def _first_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]

@@ -1,0 +1,1 @@
+"""From bytes to frames: reading, the contract, enrichment. Plain functions without Prefect or databases."""

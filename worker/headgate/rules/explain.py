@@ -1,0 +1,201 @@
+"""Why an automation fired on an event, or did not: what the server recorded, and Prefect's own rules replayed."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from prefect.server.events.schemas.automations import Automation
+from prefect.server.events.schemas.events import ReceivedEvent
+
+from headgate.rules import engine, recorded
+from headgate.rules.engine import Engine, Fired, State
+from headgate.rules.facts import Facts
+from headgate.rules.history import MOST, Versions, counts, leaves, moment, relevant, stream, versions
+from headgate.rules.reasons import miss
+from headgate.rules.recorded import planned
+from headgate.rules.server import Server, resource_id
+from headgate.rules.verdicts import Explanation, Finding, Verdict
+from headgate.rules.waiting import waits_for
+
+FRESH = timedelta(seconds=15)  # until then, the server may not show yet what an event caused
+RANK = {verdict: place for place, verdict in enumerate(Verdict)}
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What Prefect's rules make of the events that were asked for."""
+
+    fired: dict[tuple[UUID, UUID], list[Fired]]  # by event and automation
+    states: dict[tuple[UUID, UUID], State]  # after the event, of automations that count
+    cut: bool  # more past events than are replayed
+
+
+def explain(facts: Facts, server: Server) -> list[Explanation]:
+    """Say for each event and each automation whether it fired, and why.
+
+    Args:
+        facts: what was read of the server.
+        server: to read on: what the automations counted before, and what runs became of.
+
+    Raises:
+        PrefectUnavailable: the server does not answer.
+        WrongPrefect: Prefect differs from what is known of it.
+
+    """
+    events = [engine.event(each) for each in facts.events]
+    known = _versions(facts, events, server)
+    taken = {
+        (event.id, each.now.id)
+        for event in events
+        for each in known
+        if any(miss(trigger, event) is None for trigger in leaves(each.at(event.received)))
+    }
+    found: dict[UUID, list[Finding]] = {event.id: [] for event in events}
+    told = recorded.firings(facts)
+    with Engine(variables={} if facts.sent else server.variables(), chained=False) as running:
+        judge = _Judge(running, _replay(running, events, known, taken, server), sent=facts.sent)
+        for event in events:
+            for each in known:
+                pair = (event.id, each.now.id)
+                if done := told.pop(pair, None):
+                    found[event.id].append(recorded.finding(each.at(event.received), done))
+                elif pair in taken:
+                    found[event.id].append(judge.of_taken(event, each))
+                else:
+                    found[event.id].append(_of_missed(event, each))
+    for (event_id, _), done in told.items():
+        if event_id in found:
+            found[event_id].append(recorded.deleted(done))
+    explanations = [
+        Explanation(
+            event_id=str(event.id),
+            event=event.event,
+            occurred=event.occurred.isoformat(),
+            resource=resource_id(raw),
+            note=facts.notes.get(str(event.id)),
+            findings=tuple(sorted(found[event.id], key=lambda each: (RANK[each.verdict], each.automation))),
+        )
+        for event, raw in zip(events, facts.events, strict=True)
+    ]
+    return recorded.named(explanations, server)
+
+
+def _versions(facts: Facts, events: Sequence[ReceivedEvent], server: Server) -> list[Versions]:
+    """What the automations were like; asked of the server only where it can matter."""
+    oldest = min((event.received for event in events), default=datetime.now(UTC))
+    plain = [versions(each) for each in facts.automations]
+    doubtful = {
+        str(each.now.id)
+        for raw, each in zip(facts.automations, plain, strict=True)
+        if moment(raw["updated"]) >= oldest
+        or (counts(each.now) and any(relevant(event, [each.now]) for event in facts.events))
+    }
+    changes = defaultdict(list)
+    for change in server.changes(doubtful):
+        changes[resource_id(change).rpartition(".")[2]].append(change)
+    return [
+        versions(raw, changes[raw["id"]]) if raw["id"] in doubtful else each
+        for raw, each in zip(facts.automations, plain, strict=True)
+    ]
+
+
+def _replay(
+    running: Engine,
+    events: Sequence[ReceivedEvent],
+    known: Sequence[Versions],
+    taken: set[tuple[UUID, UUID]],
+    server: Server,
+) -> Replay:
+    """Run the events, and those before them that count, through Prefect's own evaluation."""
+    replay = Replay({}, {}, cut=False)
+    concerned = [each for each in known if any(each.now.id == automation_id for _, automation_id in taken)]
+    if not concerned:
+        return replay
+    counting = [each for each in concerned if counts(each.now) or any(counts(one.automation) for one in each.all)]
+    end = max(event.received for event in events)
+    before = _before(counting, end, server)
+    replayed = {**{each.id: each for each in before}, **{each.id: each for each in events}}
+    changes = stream(replayed, concerned, end)
+    running.reset(changes[0].at)
+    asked = {event.id for event in events}
+    for change in changes:
+        if change.automation is not None:
+            running.wait(change.at)
+            running.load([change.automation])
+        elif change.event is not None:
+            event_id = change.event.id
+            for fired in running.feed(change.event):
+                # What fires by the clock belongs to the event that it waited after.
+                replay.fired.setdefault((fired.event_id or event_id, fired.automation.id), []).append(fired)
+            if event_id in asked:
+                for each in counting:
+                    replay.states[event_id, each.now.id] = running.state(each.now.id)
+    return Replay(replay.fired, replay.states, cut=len(before) >= MOST)
+
+
+def _before(counting: Sequence[Versions], end: datetime, server: Server) -> list[ReceivedEvent]:
+    automations = [version.automation for each in counting for version in each.all]
+    names = {name for each in automations for trigger in leaves(each) for name in trigger.expect | trigger.after}
+    if not names:
+        return []
+    since = min(each.created for each in counting)
+    # A window counts by when an event occurred, which may be long before the server got it.
+    found = server.history(sorted(names), since - timedelta(days=7), end + timedelta(seconds=1), MOST)
+    return [
+        event
+        for event in (engine.event(raw) for raw in found if relevant(raw, automations))
+        if since <= event.received <= end
+    ]
+
+
+def _of_missed(event: ReceivedEvent, known: Versions) -> Finding:
+    automation = known.at(event.received)
+    misses = [found for trigger in leaves(automation) if (found := miss(trigger, event)) is not None]
+    named = [each for each in misses if each.named]
+    if known.created > event.received and named:
+        return _finding(automation, Verdict.LATER, _made_later(known))
+    reasons = tuple(dict.fromkeys(reason for each in named or misses for reason in each.reasons))
+    return _finding(automation, Verdict.DIFFERS if named else Verdict.OTHER, *reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Judges what took an event, and did not fire by the server's record."""
+
+    running: Engine
+    replay: Replay
+    sent: bool
+
+    def of_taken(self, event: ReceivedEvent, known: Versions) -> Finding:
+        automation = known.at(event.received)
+        fired = self.replay.fired.get((event.id, automation.id), [])
+        if known.created > event.received:
+            return _finding(automation, Verdict.LATER, _made_later(known))
+        if not automation.enabled:
+            return _finding(automation, Verdict.OFF, "it is switched off; otherwise it takes this event")
+        if fired and not self.sent:
+            actions = tuple(act for each in fired for act in planned(self.running, each))
+            return Finding(str(automation.id), automation.name, Verdict.WOULD_FIRE, actions=actions)
+        if fired and datetime.now(UTC) - event.received < FRESH:
+            return _finding(automation, Verdict.TOO_RECENT, "what fired shows some seconds later: ask again")
+        if fired:
+            return _finding(
+                automation,
+                Verdict.LOST,
+                "its conditions hold, and the server has no record that it fired: it was changed at that moment, the "
+                "server was stopped while the event waited, or it had got an event of this id shortly before",
+            )
+        reasons = waits_for(automation, event, self.replay.states.get((event.id, automation.id), State()))
+        if self.replay.cut and counts(automation):
+            reasons += (f"counted from the last {MOST:,} events",)
+        return _finding(automation, Verdict.WAITS, *reasons)
+
+
+def _finding(automation: Automation, verdict: Verdict, *reasons: str) -> Finding:
+    return Finding(str(automation.id), automation.name, verdict, reasons)
+
+
+def _made_later(known: Versions) -> str:
+    return f"it was made at {known.created:%Y-%m-%d %H:%M:%S} UTC, after the event"

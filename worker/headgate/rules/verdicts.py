@@ -1,0 +1,67 @@
+"""What `headgate automations` says: of an automation and an event, and of a test case."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """What became of an event in an automation; in the order that people want to know."""
+
+    FIRED = "fired"
+    WOULD_FIRE = "would fire"  # of an event that has not been sent
+    LOST = "should have fired"  # and the server has no record of it
+    TOO_RECENT = "not seen yet"
+    WAITS = "waits"
+    OFF = "switched off"
+    LATER = "made later"
+    DIFFERS = "differs"  # it waits for events of this name, and others of its conditions do not hold
+    OTHER = "other events"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An action of a firing, and what came of it."""
+
+    kind: str  # as Prefect calls it: "run-deployment"
+    status: str  # "executed", "failed", "triggered, but not executed", "would run"
+    target: str | None = None  # the name of what it acts on, or its id
+    run: str | None = None  # the name of the flow run
+    run_id: str | None = None
+    state: str | None = None  # of the run
+    parameters: Mapping[str, object] | None = None  # of the run, typed
+    detail: str | None = None  # why it failed; what a webhook answered; a text
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What became of one event in one automation, and why."""
+
+    automation_id: str
+    automation: str
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+    at: str | None = None  # when it fired
+    actions: tuple[Done, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What became of one event in every automation on the server."""
+
+    event_id: str
+    event: str
+    occurred: str
+    resource: str
+    note: str | None = None  # what concerns the event in every automation
+    findings: tuple[Finding, ...] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a case."""
+
+    file: str
+    name: str
+    passed: bool
+    differences: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""Sinks: the tables that records are written to."""

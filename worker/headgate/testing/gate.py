@@ -1,0 +1,223 @@
+"""The gate of a test: what goes in is worked on by the code of the real one, in this process and in virtual time."""
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import polars as pl
+
+from headgate.errors import BadFixture
+from headgate.events import catalog
+from headgate.events.catalog import Event
+from headgate.ledger import Database
+from headgate.model import Fact
+from headgate.pipeline import Pipeline
+from headgate.pipeline.reference import deployment
+from headgate.records.batch import Limits
+from headgate.records.messages import ENDING, block, spooled
+from headgate.records.parsing import Spooled
+from headgate.rules.engine import Engine
+from headgate.rules.firings import Firing, Room
+from headgate.rules.fixtures import START
+from headgate.rules.rendering import schema_of
+from headgate.rules.shape import Json
+from headgate.rules.sources import Rules, event_of, rules_of, span
+from headgate.testing.outcome import Outcome, only
+from headgate.testing.records import Worked, work
+
+BETWEEN = timedelta(milliseconds=10)  # two events
+Message = bytes | tuple[bytes | None, bytes | None]  # a value, or a key and a value; None: a tombstone
+
+
+class Gate:
+    """Takes files, messages and events in, and shows what comes out.
+
+    Args:
+        engine: evaluates rules.
+        folder: for files, made when it is needed.
+
+    Attributes:
+        now: the time; it moves with events, and by `wait`.
+        tables: what look-ups by the name of a table look up in: frames by name.
+        variables: of Prefect, that templates name.
+        fired: all that fired so far.
+
+    """
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self.now = START
+        self.tables: dict[str, pl.DataFrame] = {}
+        self.variables: dict[str, object] = {}
+        self.fired: list[Firing] = []
+        self._engine = engine
+        self._folder = folder
+        self._schemas: dict[str, Json] = {}
+        self._database: str | None = None
+        self._arrivals = 0
+        self._room: Room | None = None
+        self._given: Rules = Rules(())
+
+    def rules(self, *automations: object) -> None:
+        """Say which automations are tried: "package.module:NAME", a file, objects of Prefect's classes, or JSON."""
+        found = [rules_of(each, Path.cwd()) for each in automations]
+        names = {identity: name for each in found for identity, name in each.names.items()}
+        self._given = Rules(tuple(one for each in found for one in each.automations), names)
+        self._room = None
+
+    def deployment(self, name: str, flow: Callable[..., Any]) -> None:
+        """Say which flow a deployment runs: parameters that do not fit are refused, as by the server."""
+        self._schemas[str(deployment(name))] = schema_of(flow)
+        self._room = None
+
+    def connect(self, database_url: str) -> None:
+        """Ask a database too: look-ups read its tables, and what the sink refuses becomes dead letters."""
+        self._database = database_url
+
+    def drop(self, pipeline: Pipeline, file: str | Path, content: bytes | None = None) -> Outcome:
+        """Drop a file.
+
+        Args:
+            pipeline: that it is for; the first of its folders that takes the name has it.
+            file: a file, or its name if `content` is given.
+            content: its bytes.
+
+        Raises:
+            BadFixture: no folder of the pipeline takes a file of this name.
+
+        """
+        name = Path(file).name
+        source = next((folder for folder in pipeline.folders if folder.takes(name)), None)
+        if source is None:
+            taken = ", ".join(pattern for folder in pipeline.folders for pattern in folder.patterns)
+            raise BadFixture(f"No folder of pipeline {pipeline.name} takes {name!r}; they take {taken or 'nothing'}.")
+        bytes_ = Path(file).read_bytes() if content is None else content
+        facts = {"source": source.name, "name": name, "size": len(bytes_), "state": "ready"}
+        return self._take_in(pipeline, name, bytes_, source.name, Fact.FILE_ARRIVED, facts)
+
+    def publish(self, pipeline: Pipeline, *messages: Message, topic: str | None = None) -> Outcome:
+        """Publish messages, which are taken in as one range.
+
+        Args:
+            pipeline: that they are for.
+            messages: a value each, or a key and a value.
+            topic: one of the pipeline's; the first if left out.
+
+        Raises:
+            BadFixture: the pipeline has no such topic.
+
+        """
+        source = next((each for each in pipeline.topics if topic in {None, each.topic}), None)
+        if source is None:
+            raise BadFixture(f"Pipeline {pipeline.name} has no topic{'' if topic is None else ' ' + repr(topic)}.")
+        pairs = [each if isinstance(each, tuple) else (None, each) for each in messages]
+        frame = block(
+            first=0,
+            partition=0,
+            offsets=range(len(pairs)),
+            timestamps=[int(self.now.timestamp() * 1000)] * len(pairs),
+            keys=[key for key, _ in pairs],
+            headers=[None] * len(pairs),
+            values=[value for _, value in pairs],
+        )
+        name = f"{source.topic}[0] 0-{len(pairs) - 1}"
+        size = sum(len(each or b"") for pair in pairs for each in pair)
+        place = {"topic": source.topic, "partition": 0, "first_offset": 0, "end_offset": len(pairs)}
+        facts = {"source": source.name, "name": name, "size": size, "state": "ready", **place}
+        return self._take_in(pipeline, f"{name}{ENDING}", spooled(frame), source.name, Fact.MESSAGES_ARRIVED, facts)
+
+    def emit(self, event: Json | Event) -> list[Firing]:
+        """Send an event; what it makes fire.
+
+        Args:
+            event: as the API has it, or in short: {"event": "headgate.rows.dead-lettered", "pipeline": "flights"}.
+
+        """
+        raw = event_of({**event.body(), "occurred": None} if isinstance(event, Event) else event, self._next())
+        return self._noted(self._rules_room().send(raw))
+
+    def wait(self, time: str | float | timedelta) -> list[Firing]:
+        """Let time pass, such as "10 min"; what fires because nothing came."""
+        self.now += time if isinstance(time, timedelta) else span(time)
+        return self._noted(self._rules_room().wait(self.now))
+
+    def fired_by(self, automation: str) -> Firing:
+        """The one firing of an automation so far."""
+        return only(self.fired, automation)
+
+    def why_not(self, automation: str) -> Sequence[str]:
+        """Why an automation did not fire on the events so far."""
+        return self._rules_room().why_not(automation)
+
+    def _take_in(  # noqa: PLR0913, PLR0917 - what an arrival is
+        self, pipeline: Pipeline, name: str, content: bytes, source: str, kind: Fact, facts: Mapping[str, object]
+    ) -> Outcome:
+        self._arrivals += 1
+        folder = self._folder / str(self._arrivals)
+        folder.mkdir(parents=True)
+        path = folder / "file"
+        path.write_bytes(content)
+        file = Spooled(
+            arrival_id=self._arrivals,
+            path=path,
+            name=name,
+            size=len(content),
+            source=source,
+            pipeline=pipeline,
+            limits=Limits(),
+        )
+        with ExitStack() as stack:
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            database = stack.enter_context(Database(self._database)) if self._database else None
+            worked = work(file, folder, self.tables, database)
+        events = list(_told(pipeline, self._arrivals, kind, facts, worked))
+        fired = [firing for event in events for firing in self.emit(event)]
+        return Outcome(
+            arrival=self._arrivals,
+            frame=worked.frame,
+            deletes=worked.deletes,
+            dead_letters=worked.dead_letters,
+            skipped=worked.skipped,
+            rejected=worked.rejected,
+            events=tuple(events),
+            fired=tuple(fired),
+        )
+
+    def _rules_room(self) -> Room:
+        if self._room is None:
+            self._room = Room(self._engine, self._given, self._schemas, self.variables)
+            self._room.begin(self.now)
+        return self._room
+
+    def _next(self) -> Any:
+        self.now += BETWEEN
+        return self.now
+
+    def _noted(self, fired: Sequence[Firing]) -> list[Firing]:
+        self.fired += fired
+        return list(fired)
+
+
+def _told(pipeline: Pipeline, arrival: int, kind: Fact, facts: Mapping[str, object], worked: Worked) -> Iterator[Event]:
+    """The events that the ledger's outbox and the announcer give of an arrival that is worked on alone."""
+    yield catalog.news(uuid4(), kind, pipeline.name, {"arrival": arrival, **facts}, START)
+    yield catalog.ready(uuid4(), pipeline.name, 1)
+    if worked.rejected is not None:
+        given_up = {"arrival": arrival, "source": facts["source"], "name": facts["name"]}
+        why = {"reason": worked.rejected.reason, "attempts": 1}
+        yield catalog.news(uuid4(), Fact.REJECTED, pipeline.name, {**given_up, **why}, START)
+        return
+    persisted = {
+        "arrivals": 1,
+        "arrival_ids": [arrival],
+        "rows_persisted": worked.frame.height + worked.deletes.height,
+        "dead_letters": len(worked.dead_letters),
+    }
+    yield catalog.news(uuid4(), Fact.PERSISTED, pipeline.name, persisted, START)
+    for reason, count in Counter(letter.reason.value for letter in worked.dead_letters).items():
+        aside = {"reason": reason, "count": count, "arrival_ids": [arrival]}
+        yield catalog.news(uuid4(), Fact.DEAD_LETTERED, pipeline.name, aside, START)

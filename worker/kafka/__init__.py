@@ -1,1 +1,0 @@
-"""All that speaks to Kafka: connections, what brokers tell of topics, and the reading of ranges."""
