@@ -11,6 +11,7 @@ import pytest
 from headgate.errors import BadFixture
 from headgate.pipeline import Folder, Pipeline, Table, Topic, lookup
 from headgate.testing import Gate
+from headgate.testing.gate import RUN
 from prefect import flow
 
 
@@ -80,6 +81,8 @@ def test_events_are_those_of_the_road(gate: Gate) -> None:
         "arrival_ids": [1],
         "rows_persisted": 2,
         "dead_letters": 1,
+        "names": ["day.csv"],
+        "run": RUN,
     }
 
 

@@ -121,7 +121,7 @@ REFUSED = {
     "has a label 'headgate.reasn'": rule(
         trigger(expect=["headgate.rows.dead-lettered"], match={"headgate.reasn": "schema"})
     ),
-    "`match_related`: no headgate.rows.dead-lettered has a label 'headgate.pipeline'; there are none": rule(
+    "`match_related`: no headgate.rows.dead-lettered has a label 'headgate.pipeline'; there are": rule(
         trigger(expect=["headgate.rows.dead-lettered"], match_related={"headgate.pipeline": "flights"})
     ),
     "`threshold` 0": rule(trigger(threshold=0)),

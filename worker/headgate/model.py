@@ -84,6 +84,7 @@ class Reason(StrEnum):
     CRASH_LOOP = "crash-loop"  # the processes that worked on it died
     ATTEMPTS_USED_UP = "attempts-used-up"  # transient errors on every attempt
     LOST = "lost"  # the bytes taken in, or the messages of a range, are no longer there or no longer the same
+    TOO_MANY_BAD = "too-many-bad"  # more bad records than its pipeline's `max_bad` allows
     MISCOUNTED = "miscounted"  # records read != rows + dead letters + skipped records: a bug in Headgate
     # Reasons for records.
     MALFORMED = "malformed"  # not a record: wrong number of cells, broken JSON
@@ -209,6 +210,7 @@ class ClaimedArrival:
     arrived_at: datetime | None = None  # when it was opened
     range: RangePosition | None = None  # the messages to read; None for a file
     start_id: int = 0  # the start that it belongs to; 0 if none: it was claimable as soon as it came
+    replay_of: int | None = None  # the arrival that it replays
 
 
 def holder_of(flow_run_id: str) -> str:

@@ -143,6 +143,9 @@ def news(event_id: UUID, kind: str, pipeline: str, facts: Mapping[str, object], 
             **labels,
         }
         related = ({**_pipeline(pipeline), "prefect.resource.role": "pipeline"},)
+    if facts.get("run"):  # the event stands among those of the run
+        run = {"prefect.resource.id": f"prefect.flow-run.{label(facts['run'])}", "prefect.resource.role": "flow-run"}
+        related = (*related, run)
     return Event(event_id, f"headgate.{kind}", occurred, resource, {"pipeline": pipeline, **facts}, related)
 
 

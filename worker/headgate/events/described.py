@@ -10,6 +10,9 @@ ARRIVAL = "the number of the arrival"
 SOURCE = "the name of the source"
 NAME = "of the file or the range; whoever sends it chooses it"
 IDS = "the numbers of the arrivals, 100 at most"
+NAMES = "the names of these arrivals"
+RUN = "the id of the flow run"
+A_RUN = "6c2b5a1e-1f4d-4a52-9d0b-3f6b1a7c8e90"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,17 @@ DESCRIBED: Mapping[Fact, Described] = {
             "arrival_ids": IDS,
             "rows_persisted": "how many rows were written with this commit",
             "dead_letters": "how many records were set aside with it",
+            "names": NAMES,
+            "run": RUN,
         },
-        example={"arrivals": 1, "arrival_ids": [7], "rows_persisted": 842, "dead_letters": 3},
+        example={
+            "arrivals": 1,
+            "arrival_ids": [7],
+            "rows_persisted": 842,
+            "dead_letters": 3,
+            "names": ["2013-01-01.csv"],
+            "run": A_RUN,
+        },
         use="run a flow of your own on the fresh rows",
     ),
     Fact.REJECTED: Described(
@@ -90,8 +102,18 @@ DESCRIBED: Mapping[Fact, Described] = {
             "name": NAME,
             "reason": "a stable word, such as `columns` or `truncated`",
             "attempts": "how often it was tried",
+            "detail": "what is wrong, as a sentence",
+            "run": RUN + "; empty if it was rejected before any",
         },
-        example={"arrival": 9, "source": "flights", "name": "broken.csv", "reason": "columns", "attempts": 1},
+        example={
+            "arrival": 9,
+            "source": "flights",
+            "name": "broken.csv",
+            "reason": "columns",
+            "attempts": 1,
+            "detail": "The columns do not match: missing 'dest'.",
+            "run": A_RUN,
+        },
         use="be told of each file that cannot be read",
     ),
     Fact.DEAD_LETTERED: Described(
@@ -100,8 +122,16 @@ DESCRIBED: Mapping[Fact, Described] = {
             "reason": "a stable word, such as `schema` or `lookup`",
             "count": "how many records",
             "arrival_ids": IDS,
+            "names": NAMES,
+            "run": RUN,
         },
-        example={"reason": "schema", "count": 3, "arrival_ids": [7]},
+        example={
+            "reason": "schema",
+            "count": 3,
+            "arrival_ids": [7],
+            "names": ["2013-01-01.csv"],
+            "run": A_RUN,
+        },
         use="be told of bad rows, or send them again",
     ),
     Fact.REPLAYED: Described(

@@ -17,6 +17,7 @@ from headgate.flows.report import Page, Report
 from headgate.flows.rhythm import Rhythm
 from headgate.flows.starting import is_scheduled, start
 from headgate.flows.stream import Asked, Stream
+from headgate.flows.trouble import final_state
 from headgate.flows.waiting import Waiting
 from headgate.flows.workbench import configure_logging
 from headgate.model import holder_of
@@ -90,7 +91,7 @@ async def ingest(
         return Completed(name="Fenced", message="The claim went to another run; this one wrote nothing under it.")
     if report.error is not None:
         raise report.error
-    return Completed(message=report.sentence())
+    return final_state(chosen, report)
 
 
 def _home(app: App) -> UUID | None:

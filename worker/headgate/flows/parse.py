@@ -25,8 +25,6 @@ def parse_portion(bench: Workbench, number: int, arrivals: Sequence[ClaimedArriv
     bench.rejected |= parsed.rejected
     bench.unread |= parsed.unread
     bench.reach(Stage.PARSE)
-    for arrival_id, error in parsed.rejected.items():
-        log.error("arrival cannot be read", action="parse", arrival_id=arrival_id, reason=error.reason)
     log.info(
         "parsed",
         action="parse",

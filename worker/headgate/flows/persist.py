@@ -14,7 +14,7 @@ from headgate.ledger.claims import TO_ITS_END, Part
 from headgate.model import DeadLetter, Stage
 from headgate.records.batch import ARRIVAL, ROW, Refusal
 from headgate.records.chunk import Chunk
-from headgate.records.letters import letter_frame, letters_of
+from headgate.records.letters import letter_frame, letters_of, sum_up
 
 SIFTINGS = 3  # times that refused rows are sought for one chunk; what is refused may change meanwhile
 
@@ -73,9 +73,8 @@ def persist_chunk(bench: Workbench, chunk: Chunk) -> Chunk:
         counts.rows_in += part.rows_in
         counts.rows_persisted += part.rows_persisted
         counts.rows_skipped += part.rows_skipped
-    for arrival_id, reason, count in held.letters.group_by(ARRIVAL, "reason").len().iter_rows():
-        dead = bench.count(arrival_id).dead
-        dead[reason] = dead.get(reason, 0) + count
+    for group in sum_up(held.letters):
+        bench.count(group.arrival_id).set_aside(group, bench.pipeline.schema)
     log.info(
         "persisted",
         action="persist",

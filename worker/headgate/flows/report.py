@@ -1,5 +1,6 @@
-"""What a run tells people: a table artifact with its arrivals, and at its end one sentence as its state's message."""
+"""What a run tells people: its name, a table artifact with its arrivals, and a sentence as its state's message."""
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,9 +13,11 @@ from prefect.artifacts import acreate_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.exceptions import PrefectException
+from prefect.runtime import flow_run
 
 from headgate.flows.workbench import Counts, Workbench
 from headgate.records.batch import ARRIVAL
+from headgate.records.letters import sum_up
 from headgate.words import count
 
 LONGEST_TABLE = 200  # arrivals, the latest; a page of the UI that is longer helps nobody
@@ -31,6 +34,7 @@ class Report:
     dry_run: bool
     claims: int = 0
     worked_on: int = 0  # arrivals
+    ranges: int = 0  # of these, ranges of messages; the others are files
     arrivals: dict[int, dict[str, object]] = field(default_factory=dict)  # by number, a row of the table; the latest
     totals: Counts = field(default_factory=Counts)
     rejected: int = 0
@@ -45,12 +49,16 @@ class Report:
     def add(self, bench: Workbench) -> None:
         """Add what became of a claim."""
         self.claims += 1
-        counts = _checked(bench) if bench.dry_run else bench.counts
+        if bench.dry_run:
+            bench.counts = _checked(bench)
+        counts = bench.counts
         for arrival in bench.claim.arrivals:
             mine = counts.get(arrival.arrival_id, Counts())
             error = bench.rejected.get(arrival.arrival_id)
             unread = bench.unread.get(arrival.arrival_id)
-            self.worked_on += arrival.arrival_id not in self.arrivals
+            is_new = arrival.arrival_id not in self.arrivals
+            self.worked_on += is_new
+            self.ranges += is_new and arrival.range is not None
             self.arrivals[arrival.arrival_id] = {
                 "arrival": arrival.arrival_id,
                 "claim": self.claims,
@@ -75,6 +83,14 @@ class Report:
         for oldest in list(self.arrivals)[:-LONGEST_TABLE]:
             del self.arrivals[oldest]
 
+    def title(self) -> str:
+        """What the run worked on, as its name: "flights: 3 files, 2,693 rows"."""
+        files = self.worked_on - self.ranges
+        parts = [count(files, "file")] if files else []
+        parts += [count(self.ranges, "range")] if self.ranges else []
+        parts.append(count(self.totals.rows_persisted, "row"))
+        return f"{self.pipeline}{' (dry run)' if self.dry_run else ''}: {', '.join(parts)}"
+
     def sentence(self) -> str:
         """The whole run in one sentence."""
         begin = "Dry run: would persist" if self.dry_run else "Persisted"
@@ -85,6 +101,11 @@ class Report:
             f"{count(self.worked_on, 'arrival')}; {skipped}{count(dead, 'dead letter')}, "
             f"{count(self.rejected, 'arrival')} rejected."
         )
+
+
+def page_key(pipeline: str) -> str:
+    """Name the artifact that shows the state of a pipeline."""
+    return f"state-of-{pipeline}"
 
 
 class Page:
@@ -118,19 +139,27 @@ class Page:
 
     async def _show(self, doing: str) -> None:
         self._told_at, self._told = monotonic(), self._report.claims
+        try:
+            await asyncio.gather(self._name(), self._table(doing))
+        except (httpx.HTTPError, PrefectException) as error:  # the ledger has it all
+            log.warning("the report of a run is not shown", action="report", error=str(error))
+
+    async def _name(self) -> None:
+        if flow_run.id:
+            async with get_client() as client:
+                await client.set_flow_run_name(UUID(str(flow_run.id)), self._report.title())
+
+    async def _table(self, doing: str) -> None:
         rows = list(self._report.arrivals.values())
         description = "\n\n".join(self._lines(doing, len(rows)))
         key = f"ingest-{self._report.pipeline}"
-        try:
-            if self._artifact is None:
-                made = await acreate_table_artifact(table=rows, key=key, description=description)
-                self._artifact = UUID(str(made))
-            else:
-                update = ArtifactUpdate(data=json.dumps(rows), description=description)
-                async with get_client() as client:
-                    await client.update_artifact(self._artifact, update)
-        except (httpx.HTTPError, PrefectException) as error:  # the ledger has it all
-            log.warning("the report of a run is not shown", action="report", error=str(error))
+        if self._artifact is None:
+            made = await acreate_table_artifact(table=rows, key=key, description=description)
+            self._artifact = UUID(str(made))
+        else:
+            update = ArtifactUpdate(data=json.dumps(rows), description=description)
+            async with get_client() as client:
+                await client.update_artifact(self._artifact, update)
 
     def _lines(self, doing: str, shown: int) -> list[str]:
         report = self._report
@@ -144,6 +173,21 @@ class Page:
             lines.append(f"The latest {shown} arrivals:")
         if report.error is not None:
             lines.append(f"It ended with {type(report.error).__name__}: {report.error}")
+        return lines + self._links()
+
+    def _links(self) -> list[str]:
+        """Say where to look closer, and what to do about bad records and files."""
+        report, name = self._report, self._report.pipeline
+        latest = max(report.arrivals, default=0)
+        state = f"[State of {name}](/artifacts/key/{page_key(name)})"
+        lines = [f"{state}; one arrival on its way: `headgate arrivals show {latest}`"]
+        if report.totals.dead:
+            lines.append(
+                f"The records that were set aside: `headgate dead-letters list --pipeline {name}`; send them again "
+                f"once their cause is mended: `headgate dead-letters replay --pipeline {name}`"
+            )
+        if report.rejected:
+            lines.append(f"The files that were rejected: `headgate arrivals list --pipeline {name} --state rejected`")
         return lines
 
 
@@ -159,8 +203,8 @@ def _checked(bench: Workbench) -> dict[int, Counts]:
             mine = counts.setdefault(arrival_id, Counts())
             mine.rows_in += rows
             mine.rows_persisted += rows
-        for arrival_id, reason, dead in chunk.read_letters().group_by(ARRIVAL, "reason").len().iter_rows():
-            mine = counts.setdefault(arrival_id, Counts())
-            mine.rows_in += dead
-            mine.dead[reason] = mine.dead.get(reason, 0) + dead
+        for group in sum_up(chunk.read_letters()):
+            mine = counts.setdefault(group.arrival_id, Counts())
+            mine.rows_in += group.count
+            mine.set_aside(group, bench.pipeline.schema)
     return {arrival_id: mine for arrival_id, mine in counts.items() if arrival_id not in bench.left_out}

@@ -4,18 +4,25 @@ They do no work: each waits for what comes of it (`headgate.flows.course`), and 
 """
 
 import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import ContextVar
+from functools import partial
+from typing import Any
 
 import structlog
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, StateDetails
+from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from headgate.flows.course import Course
+from headgate.flows.course import Course, Step
 from headgate.flows.workbench import Workbench
 
+Begin = Callable[..., Coroutine[Any, Any, object]]  # a subflow with its parameters
+
 _SHOWN: ContextVar[Course] = ContextVar("shown")
+_BEGUN: ContextVar[asyncio.Future[str]] = ContextVar("begun")  # gets the id of the subflow as soon as it runs
 
 log = structlog.get_logger()
 
@@ -24,15 +31,38 @@ async def show(bench: Workbench, course: Course) -> None:
     """Show the work on a claim. That Prefect cannot be told of it ends neither the work nor the run."""
     _SHOWN.set(course)
     claim, name = bench.claim, bench.pipeline.name
-    shown = [
-        parse_claim(name, len(claim.arrivals), claim.size),
-        enrich_claim(name),
-        *([] if bench.dry_run else [persist_claim(name, bench.pipeline.sink.name)]),
+    stages: list[tuple[Step, Begin]] = [
+        ("parse", partial(parse_claim, name, len(claim.arrivals), claim.size)),
+        ("enrich", partial(enrich_claim, name)),
     ]
-    # All begin at once, and each waits for the one before: Prefect is told of all three in the time of one.
-    for outcome in await asyncio.gather(*shown, return_exceptions=True):
-        if isinstance(outcome, Exception) and not course.failed_with(outcome):
-            log.warning("a stage is not shown", action="show", error=repr(outcome))
+    if not bench.dry_run:
+        stages.append(("persist", partial(persist_claim, name, bench.pipeline.sink.name)))
+    shown: list[asyncio.Task[object]] = []
+    try:
+        await _begin(stages, course, shown)
+        for outcome in await asyncio.gather(*shown, return_exceptions=True):
+            if isinstance(outcome, Exception) and not course.failed_with(outcome):
+                log.warning("a stage is not shown", action="show", error=repr(outcome))
+    finally:
+        for each in shown:
+            each.cancel()
+
+
+async def _begin(stages: Sequence[tuple[Step, Begin]], course: Course, shown: list[asyncio.Task[object]]) -> None:
+    """Begin each subflow when its step begins, as one that comes after the subflow before.
+
+    None waits until Prefect knows that the one before has ended: the run would take longer to end.
+    """
+    after: list[State[str]] = []
+    for step, begin in stages:
+        await course.units(step)
+        begun = asyncio.get_running_loop().create_future()
+        _BEGUN.set(begun)
+        shown.append(asyncio.create_task(begin(wait_for=after)))
+        await asyncio.wait([shown[-1], begun], return_when=asyncio.FIRST_COMPLETED)
+        if begun.done():
+            # Prefect's graph draws an edge to whatever run has this id, of a task or of a flow.
+            after = [Completed(data=step, state_details=StateDetails(task_run_id=begun.result()))]
 
 
 @flow(name="parse", flow_run_name="parse {pipeline}", persist_result=False, validate_parameters=False)
@@ -45,6 +75,7 @@ async def parse_claim(pipeline: str, arrivals: int, size: int) -> State[None]:  
         size: bytes of all.
 
     """
+    _say_begun()
     portions = await _SHOWN.get().units("parse")
     await asyncio.gather(*(parse_portion(number) for number in range(portions)))
     return Completed(message=f"{arrivals} arrivals are read in {portions} portions.")
@@ -58,6 +89,7 @@ async def enrich_claim(pipeline: str) -> State[None]:  # noqa: ARG001 - for the 
         pipeline: its name.
 
     """
+    _say_begun()
     course = _SHOWN.get()
     if await course.units("references"):
         await load_references()
@@ -77,6 +109,7 @@ async def persist_claim(pipeline: str, table: str) -> State[None]:  # noqa: ARG0
         table: where the rows come to rest.
 
     """
+    _say_begun()
     course = _SHOWN.get()
     chunks = await course.units("persist")
     if why := course.skipped("persist"):
@@ -84,6 +117,12 @@ async def persist_claim(pipeline: str, table: str) -> State[None]:  # noqa: ARG0
     for number in range(chunks):
         await persist_chunk(number)
     return Completed(message=f"{chunks} chunks are committed to {table}.")
+
+
+def _say_begun() -> None:
+    begun = _BEGUN.get()
+    if not begun.done():
+        begun.set_result(str(flow_run.id))
 
 
 @task(name="parse portion", cache_policy=NO_CACHE, persist_result=False)

@@ -19,6 +19,7 @@ from headgate.flows.parse import portions_of
 from headgate.flows.report import Page, Report
 from headgate.flows.rhythm import Rhythm
 from headgate.flows.stages import show
+from headgate.flows.trouble import warn
 from headgate.flows.waiting import Waiting
 from headgate.flows.work import work
 from headgate.flows.workbench import Workbench, laid_out
@@ -169,6 +170,7 @@ class Stream:
         with laid_out(bench):
             await self._through_the_stages(bench)
             self.report.add(bench)
+            warn(bench)
         if not self.asked.dry_run:
             await asyncio.to_thread(self._hold.see, self.report.error, fenced=self.report.fenced)
             await self._settled()

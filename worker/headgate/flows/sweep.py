@@ -17,6 +17,7 @@ from headgate.errors import BadPipeline, HomeUnavailable, Misuse, PrefectUnavail
 from headgate.execution.reclaim import AT_REST, reclaim
 from headgate.flows.leftovers import clear
 from headgate.flows.notices import send_owed
+from headgate.flows.pipeline_pages import show_pipelines
 from headgate.flows.workbench import configure_logging
 from headgate.home import Home
 from headgate.operations.dead_letter_copies import send_copies
@@ -57,6 +58,7 @@ async def sweep() -> State[None]:
     configure_logging(settings)
     with open_app(settings) as app:
         swept = await sweep_once(app)
+        await show_pipelines(app)
     async with get_client() as client:
         await reclaim(client, settings.worker.pool, in_hand=_mine(), at_rest=AT_REST)
     await acreate_table_artifact(table=swept.rows(), key="sweep", description="What the sweep found and put right.")

@@ -4,6 +4,7 @@ import asyncio
 from functools import partial
 from itertools import chain
 
+from headgate.flows.bad_files import reject_bad_files
 from headgate.flows.course import Course
 from headgate.flows.enrich import enrich_chunk, load_references
 from headgate.flows.parse import parse_portion, portions_of, split
@@ -22,6 +23,7 @@ async def work(bench: Workbench, course: Course) -> None:
     try:
         await _read(bench, course)
         await _enrich(bench, course)
+        await asyncio.to_thread(reject_bad_files, bench)
         await _persist(bench, course)
     finally:
         course.end()

@@ -19,12 +19,14 @@ from prefect.logging.handlers import APILogHandler
 from headgate import telemetry
 from headgate.app import App
 from headgate.errors import ArrivalRejected, BadPipeline
+from headgate.imports import dy
 from headgate.kafka.ranges import Range
 from headgate.model import Claim, ClaimedArrival, DeadLetter, Stage
 from headgate.pipeline import Pipeline, Topic
 from headgate.records.batch import Refusal
 from headgate.records.chunk import Chunk
 from headgate.records.decoding import Decoder
+from headgate.records.letters import Group
 from headgate.records.parsing import Readable, Spooled
 from headgate.settings import Settings
 from headgate.sinks.postgres import PostgresSink
@@ -38,6 +40,12 @@ class Counts:
     rows_persisted: int = 0
     rows_skipped: int = 0  # messages that are no records, as their topic's policy says
     dead: dict[str, int] = field(default_factory=dict)  # by reason
+    first: dict[str, str] = field(default_factory=dict)  # by reason, what is wrong with the first, in words
+
+    def set_aside(self, group: Group, schema: type[dy.Schema]) -> None:
+        """Add dead letters of one reason."""
+        self.dead[group.reason] = self.dead.get(group.reason, 0) + group.count
+        self.first.setdefault(group.reason, group.say(schema))
 
 
 @dataclass(slots=True)

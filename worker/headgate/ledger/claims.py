@@ -22,6 +22,7 @@ from headgate.model import Claim, ClaimedArrival, Fact, RangePosition, Reason, S
 if TYPE_CHECKING:  # it holds polars, and `headgate up` and the embedded Prefect server do without
     from headgate.pipeline import Pipeline
 
+MOST_NAMED = 100  # arrivals that one fact names
 TO_ITS_END = 2**62  # rows committed of an arrival that is done
 
 log = structlog.get_logger()
@@ -216,18 +217,16 @@ class Claims:
         if ended:
             facts = {
                 "arrivals": len(ended),
-                "arrival_ids": ended[:100],
+                "arrival_ids": ended[:MOST_NAMED],
                 "rows_persisted": sum(part.rows_persisted for part in parts),
                 "dead_letters": sum(part.rows_dead for part in parts),
             }
-            connection.execute(QUERIES["post"], _post(Fact.PERSISTED, pipeline, facts))
+            asked = {**_post(Fact.PERSISTED, pipeline, facts), "ids": ended[:MOST_NAMED]}
+            connection.execute(QUERIES["post_of"], asked)
+        bad = [part.arrival_id for part in parts if part.rows_dead][:MOST_NAMED]
         for reason, count in dead.items():
-            facts = {
-                "reason": reason,
-                "count": count,
-                "arrival_ids": [p.arrival_id for p in parts if p.rows_dead][:100],
-            }
-            connection.execute(QUERIES["post"], _post(Fact.DEAD_LETTERED, pipeline, facts))
+            facts = {"reason": reason, "count": count, "arrival_ids": bad}
+            connection.execute(QUERIES["post_of"], {**_post(Fact.DEAD_LETTERED, pipeline, facts), "ids": bad})
 
     def reject(self, arrival: ClaimedArrival, stage: Stage, error: ArrivalRejected) -> None:
         """Give up a claimed arrival; its bytes are kept and a dead letter stands for it.
@@ -319,6 +318,7 @@ def _claimed(row: DictRow) -> ClaimedArrival:
         arrived_at=row["arrived_at"],
         range=_range(row) if row["kind"] == "range" else None,
         start_id=row["start_id"],
+        replay_of=row["replay_of"],
     )
 
 

@@ -282,6 +282,13 @@ on conflict do nothing;
 -- Put a fact into the outbox.
 insert into headgate.outbox (kind, pipeline, facts) values (%(kind)s, %(pipeline)s, %(facts)s);
 
+-- name: post_of
+-- Put a fact about arrivals that a run holds, or has just ended, into the outbox, with their names and the run.
+insert into headgate.outbox (kind, pipeline, facts)
+select %(kind)s, %(pipeline)s, %(facts)s::jsonb || jsonb_build_object(
+           'names', coalesce(jsonb_agg(left(name, 250) order by arrival_id), '[]'), 'run', split_part(min(claimed_by), '.', 1))
+from headgate.arrival where arrival_id = any(%(ids)s);
+
 -- name: post_arrived
 -- Put into the outbox that these arrivals were opened.
 insert into headgate.outbox (kind, pipeline, facts)
@@ -295,7 +302,8 @@ from headgate.arrival where arrival_id = any(%(ids)s) order by arrival_id;
 -- Put into the outbox that these arrivals were given up.
 insert into headgate.outbox (kind, pipeline, facts)
 select %(kind)s, pipeline,
-       jsonb_build_object('arrival', arrival_id, 'source', source, 'name', name, 'reason', reason, 'attempts', attempts)
+       jsonb_build_object('arrival', arrival_id, 'source', source, 'name', name, 'reason', reason, 'attempts', attempts,
+                          'detail', left(detail, 500), 'run', split_part(claimed_by, '.', 1))
 from headgate.arrival where arrival_id = any(%(ids)s) order by arrival_id;
 
 -- name: hold
@@ -802,6 +810,16 @@ full join (select a.pipeline, count(*) as open, count(*) filter (where d.created
            from headgate.dead_letter as d join headgate.arrival as a using (arrival_id)
            where d.state = 'open' and d.row_number is not null group by a.pipeline) as d on d.pipeline = a.pipeline
 order by 1;
+
+-- name: hours
+-- What ended in each hour of the last day, of each pipeline; hours in which nothing ended are left out.
+select pipeline, extract(epoch from now() - finished_at)::bigint / 3600 as hours_ago,
+       coalesce(sum(rows_persisted), 0)::bigint as rows_persisted,
+       coalesce(sum(rows_dead), 0)::bigint as dead_letters,
+       count(*) filter (where state = 'rejected') as rejected
+from headgate.arrival
+where finished_at > now() - interval '1 day' and finished_at <= now() and state in ('done', 'rejected')
+group by 1, 2 order by 1, 2 desc;
 
 -- name: rings_open
 -- The rings that nobody answered, of each pipeline: how many, and since when.

@@ -66,6 +66,17 @@ class PipelineNow:
 
 
 @dataclass(frozen=True, slots=True)
+class Hour:
+    """What ended in one hour of the last day, of one pipeline."""
+
+    pipeline: str
+    hours_ago: int  # whole hours between its end and now: 0 is the hour up to now
+    rows_persisted: int
+    dead_letters: int
+    rejected: int  # arrivals
+
+
+@dataclass(frozen=True, slots=True)
 class OpenRings:
     """Rings of a pipeline that nobody answered."""
 
@@ -102,6 +113,17 @@ def screen(database: Database) -> list[PipelineNow]:
     """
     with database.transaction() as connection, connection.cursor(row_factory=class_row(PipelineNow)) as cursor:
         return cursor.execute(QUERIES["screen"]).fetchall()
+
+
+def hours(database: Database) -> list[Hour]:
+    """Sum up the last day by hours; hours in which nothing ended are left out.
+
+    Raises:
+        LedgerUnavailable: the database does not answer.
+
+    """
+    with database.transaction() as connection, connection.cursor(row_factory=class_row(Hour)) as cursor:
+        return cursor.execute(QUERIES["hours"]).fetchall()
 
 
 def open_rings(database: Database) -> list[OpenRings]:

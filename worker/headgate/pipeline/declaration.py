@@ -3,13 +3,14 @@
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import polars as pl
 
 from headgate.errors import BadPipeline
 from headgate.imports import dy
 from headgate.pipeline.alerts import Alert, SourceSilent, checked
-from headgate.pipeline.checks import require
+from headgate.pipeline.checks import one_of, require, whole
 from headgate.pipeline.folder import Folder
 from headgate.pipeline.formats import F, Format
 from headgate.pipeline.look_up import Lookup
@@ -25,6 +26,7 @@ from headgate.pipeline.when import When
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 Enricher = Callable[[pl.DataFrame], pl.DataFrame]
+FailOn = Literal["never", "rejected", "dead-letters"]
 Source = Folder | Topic
 
 
@@ -49,6 +51,10 @@ class Pipeline:
         max_bytes: how many bytes one claim may hold; a larger arrival is claimed alone.
         parallelism: how many runs of this pipeline may work at the same time; 1 unless it runs on arrival.
         max_waiting: while this many arrivals are unfinished, no further ranges of its topics are cut.
+        max_bad: a file with more bad records than this is rejected as a whole, and none of its rows are committed: a
+            share of its records such as 0.5, or a number of them such as 100. None: each becomes a dead letter.
+        fail_on: when a run ends as Failed in the Prefect UI: if it "rejected" an arrival; or if it set aside any record
+            or rejected an arrival, "dead-letters". Otherwise it ends as "Completed with rejects".
         alerts: the alerts on this pipeline, such as `SourceSilent("25h")`.
 
     """
@@ -67,6 +73,8 @@ class Pipeline:
     max_bytes: int = 256 * 1024 * 1024
     parallelism: int = 1
     max_waiting: int = 1000
+    max_bad: float | None = None
+    fail_on: FailOn = "never"
     alerts: tuple[Alert, ...] = ()
 
     def __post_init__(self) -> None:
@@ -113,6 +121,12 @@ class Pipeline:
         require(not unknown, f"{say}: the key names columns that the schema has not: {unknown}.")
         for field_name in ("max_arrivals", "max_bytes", "parallelism", "max_waiting"):
             require(getattr(self, field_name) >= 1, f"{say}: write {field_name}=1 or more.")
+        one_of("Pipeline", "fail_on", self.fail_on, FailOn)
+        share = isinstance(self.max_bad, float) and 0 < self.max_bad < 1
+        require(
+            self.max_bad is None or share or whole(self.max_bad),
+            f"{say}: max_bad={self.max_bad!r}: write a share such as 0.5, or a number of records such as 100.",
+        )
         for topic in self.topics:
             self._check_topic(topic, say)
         self._check_start(say)

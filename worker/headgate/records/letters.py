@@ -1,13 +1,16 @@
 """Dead letters as frames: as Python objects, a chunk's dead letters would take ten times as much memory."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from itertools import islice
 
 import orjson
 import polars as pl
 
+from headgate.imports import dy
 from headgate.model import DeadLetter, Envelope, Fault, Reason, Stage
 from headgate.records.batch import ARRIVAL, ROW
+from headgate.records.saying import say
 
 SCHEMA = {
     ARRIVAL: pl.Int64,
@@ -22,6 +25,33 @@ SCHEMA = {
 }
 NO_LETTERS = pl.DataFrame(schema=SCHEMA)
 AT_A_TIME = 1_000  # letters that are objects at the same time; polars takes ten times as much memory for 5,000
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The dead letters of one arrival that have one reason."""
+
+    arrival_id: int
+    reason: str
+    count: int
+    row: int  # of the first
+    faults: tuple[Fault, ...]  # of the first
+
+    def say(self, schema: type[dy.Schema]) -> str:
+        """Say what is wrong with the first: "record 7: distance: 'six' is not an integer"."""
+        broken = "; ".join(say(asdict(fault), schema) for fault in self.faults)
+        return f"record {self.row:,}: {broken or self.reason}"
+
+
+def sum_up(frame: pl.DataFrame) -> list[Group]:
+    """Group dead letters by arrival and reason, in the order of their first rows."""
+    ordered = frame.select(ARRIVAL, ROW, "reason", "faults").sort(ARRIVAL, ROW)
+    groups = ordered.group_by(ARRIVAL, "reason", maintain_order=True)
+    found = groups.agg(pl.len(), pl.col(ROW).first(), pl.col("faults").first())
+    return [
+        Group(arrival_id, reason, count, row, tuple(Fault(*fault) for fault in orjson.loads(faults)))
+        for arrival_id, reason, count, row, faults in found.iter_rows()
+    ]
 
 
 def letter_frame(letters: Iterable[DeadLetter]) -> pl.DataFrame:

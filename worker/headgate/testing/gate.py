@@ -31,6 +31,7 @@ from headgate.testing.outcome import Outcome, only
 from headgate.testing.records import Worked, work
 
 BETWEEN = timedelta(milliseconds=10)  # two events
+RUN = "00000000-0000-4000-8000-000000000000"  # the flow run that events name: here is none
 Message = bytes | tuple[bytes | None, bytes | None]  # a value, or a key and a value; None: a tombstone
 
 
@@ -208,16 +209,18 @@ def _told(pipeline: Pipeline, arrival: int, kind: Fact, facts: Mapping[str, obje
     yield catalog.ready(uuid4(), pipeline.name, 1)
     if worked.rejected is not None:
         given_up = {"arrival": arrival, "source": facts["source"], "name": facts["name"]}
-        why = {"reason": worked.rejected.reason, "attempts": 1}
+        why = {"reason": worked.rejected.reason, "attempts": 1, "detail": worked.rejected.detail, "run": RUN}
         yield catalog.news(uuid4(), Fact.REJECTED, pipeline.name, {**given_up, **why}, START)
         return
+    named = {"names": [facts["name"]], "run": RUN}
     persisted = {
         "arrivals": 1,
         "arrival_ids": [arrival],
         "rows_persisted": worked.frame.height + worked.deletes.height,
         "dead_letters": len(worked.dead_letters),
+        **named,
     }
     yield catalog.news(uuid4(), Fact.PERSISTED, pipeline.name, persisted, START)
     for reason, count in Counter(letter.reason.value for letter in worked.dead_letters).items():
-        aside = {"reason": reason, "count": count, "arrival_ids": [arrival]}
+        aside = {"reason": reason, "count": count, "arrival_ids": [arrival], **named}
         yield catalog.news(uuid4(), Fact.DEAD_LETTERED, pipeline.name, aside, START)

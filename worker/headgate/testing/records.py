@@ -15,8 +15,9 @@ from headgate.model import DeadLetter, Stage
 from headgate.pipeline import Lookup
 from headgate.records.batch import ARRIVAL, ROW, Refusal
 from headgate.records.enrichment import enrich, load_reference
-from headgate.records.letters import letters_of
+from headgate.records.letters import letter_frame, letters_of, sum_up
 from headgate.records.parsing import Spooled, parse
+from headgate.records.too_many_bad import too_many_bad
 from headgate.sinks.postgres import PostgresSink
 from headgate.sinks.reference import read_reference
 
@@ -83,6 +84,10 @@ def work(spooled: Spooled, folder: Path, tables: Mapping[str, pl.DataFrame], dat
             frames.append(richer)
             deletes.append(gone)
             skipped += sum(extent.skipped for extent in chunk.extents)
+    read = sum(extent.records for chunk in parsed.chunks for extent in chunk.extents)
+    bad = sum_up(letter_frame(letter for letter in letters if letter.stage is not Stage.PERSIST))
+    if rejected is None and (mostly_bad := too_many_bad(pipeline, read, bad)):
+        return Worked(pl.DataFrame(), pl.DataFrame(), (), 0, mostly_bad)
     return Worked(
         frame=pl.concat(frames) if frames else pl.DataFrame(),
         deletes=pl.concat([each for each in deletes if each.height]) if any(map(len, deletes)) else pl.DataFrame(),

@@ -1,0 +1,28 @@
+"""Whether a file holds so many bad records that it is rejected as a whole."""
+
+from collections.abc import Sequence
+
+from headgate.errors import ArrivalRejected
+from headgate.model import Reason
+from headgate.pipeline import Pipeline
+from headgate.records.letters import Group
+from headgate.words import count
+
+
+def too_many_bad(pipeline: Pipeline, records: int, bad: Sequence[Group]) -> ArrivalRejected | None:
+    """Judge a file by its pipeline's `max_bad=`; None if it may pass.
+
+    Args:
+        pipeline: says how many may be bad.
+        records: how many were read of the file.
+        bad: those that are bad, the first of them first.
+
+    """
+    limit, found = pipeline.max_bad, sum(group.count for group in bad)
+    if limit is None or found <= (limit if limit >= 1 else limit * records):
+        return None
+    return ArrivalRejected(
+        Reason.TOO_MANY_BAD,
+        f"{found:,} of {count(records, 'record')} are bad, more than max_bad={limit} allows; "
+        f"{bad[0].say(pipeline.schema)}. Nothing of it is committed; a replay takes what is good in it.",
+    )
