@@ -27,6 +27,7 @@ from headgate.embedded.child import Child
 from headgate.embedded.supervisor import Supervisor
 folder, forks, *arguments = sys.argv[1:]
 folder = Path(folder)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background ignores it
 async def main():
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

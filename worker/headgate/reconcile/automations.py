@@ -78,7 +78,7 @@ class Automations:
         steps = [Step(Change("automation", core.name, "unchanged", notes=notes))]
         if essence(found) != at_server(rule, self.directory.ids):
             change = Change("automation", core.name, "updated", await self._differences(found, rule), notes)
-            steps = [Step(change, lambda: self._put(UUID(found["id"]), rule))]
+            steps = [Step(change, lambda: self._update(UUID(found["id"]), rule))]
         return steps + [self._remove(each, "It is there twice.") for each in self._doubles(rule, found)]
 
     def left(self, homes: Sequence[str]) -> list[Step]:
@@ -101,9 +101,10 @@ class Automations:
 
     async def finish(self) -> None:
         """Complete what names automations that were made after it, and remove what another `apply` made meanwhile."""
-        for automation_id, rule in self._later:
-            await self._write(automation_id, at_server(rule, self.directory.ids))
-        self._later.clear()
+        later, self._later = self._later, []
+        for automation_id, rule in later:
+            if not await self._write(automation_id, at_server(rule, self.directory.ids)):
+                await self._make(rule)
 
     async def remove_doubles(self, cores: Iterable[AutomationCore]) -> list[Change]:
         """Remove what another `apply` made at the same time: the oldest stays, whoever looks."""
@@ -162,10 +163,10 @@ class Automations:
         ready = at_server(rule, self.directory.ids)
         # One that is there since the look: made by another `apply`, or by a request whose answer was lost.
         asked = {"automations": {"tags": {"all_": [_key_tag(rule)]}}}
-        there = await find_all(self.client, "/automations/filter", asked)
-        if there:
+        while there := await find_all(self.client, "/automations/filter", asked):
             made = UUID(there[0]["id"])
-            await self._put(made, rule)
+            if await self._put(made, rule):
+                break
         else:
             body = _without(ready) if _unresolved(ready) else ready
             made = UUID((await self.client.request("POST", "/automations/", json=body)).json()["id"])
@@ -173,16 +174,28 @@ class Automations:
                 self._later.append((made, rule))
         self.directory.ids[Reference("automation", rule["name"])] = made
 
-    async def _put(self, automation_id: UUID, rule: Json) -> None:
+    async def _update(self, automation_id: UUID, rule: Json) -> None:
+        if not await self._put(automation_id, rule):
+            await self._make(rule)
+
+    async def _put(self, automation_id: UUID, rule: Json) -> bool:
+        """Bring an automation up to date, now or once its names are known; false if it is not there any more."""
         ready = at_server(rule, self.directory.ids)
         if _unresolved(ready):
             self._later.append((automation_id, rule))
-        else:
-            await self._write(automation_id, ready)
+            return True
+        return await self._write(automation_id, ready)
 
-    async def _write(self, automation_id: UUID, ready: Json) -> None:
+    async def _write(self, automation_id: UUID, ready: Json) -> bool:
+        """Write an automation; false if it is not there any more: a person or another `apply` removed it."""
         # Not `client.update_automation`: it leaves out what was not set, and the server guesses it.
-        await self.client.request("PUT", "/automations/{id}", path_params={"id": automation_id}, json=ready)
+        try:
+            await self.client.request("PUT", "/automations/{id}", path_params={"id": automation_id}, json=ready)
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code != httpx.codes.NOT_FOUND:
+                raise
+            return False
+        return True
 
 
 def _is_in(homes: Sequence[str], name: str) -> bool:
