@@ -10,7 +10,7 @@ import pytest
 from headgate.errors import BadFixture, WrongPrefect
 from headgate.rules import internals
 from headgate.rules.engine import Engine, automation, event
-from headgate.rules.internals import PARTS, Part
+from headgate.rules.internals import PARTS, EnginePart
 from headgate.rules.rendering import render
 from prefect.server.events import triggers
 
@@ -39,7 +39,7 @@ def engine() -> Any:
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
-def test_a_part_is_there_and_takes_what_we_give(part: Part) -> None:
+def test_a_part_is_there_and_takes_what_we_give(part: EnginePart) -> None:
     internals.check.cache_clear()
     internals.check()
     found: Any = import_module(part.module)
@@ -49,7 +49,7 @@ def test_a_part_is_there_and_takes_what_we_give(part: Part) -> None:
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
-def test_where_a_part_differs_there_is_one_clear_line(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_a_part_differs_there_is_one_clear_line(part: EnginePart, monkeypatch: pytest.MonkeyPatch) -> None:
     *path, last = part.name.split(".")
     holder: Any = import_module(part.module)
     for name in path:

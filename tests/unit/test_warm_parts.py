@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from harness import wait_until
-from headgate.execution.attempt import Attempt
+from headgate.execution.executed_run import ExecutedRun
 from headgate.execution.reclaim import Place
 
 
@@ -35,10 +35,10 @@ def test_a_process_that_ended_is_gone_and_a_later_one_of_its_id_is_not_it() -> N
 
 async def test_a_run_that_is_handed_back_ends_without_an_error() -> None:
     """An exit code other than 0 would have Prefect make it Crashed, and nobody would execute it again."""
-    attempt = Attempt(pid=os.getpid(), ask=lambda: None)
-    attempt.handed_back = True
-    attempt.finish(-signal.SIGKILL)
-    assert attempt.returncode == 0
+    executed = ExecutedRun(pid=os.getpid(), ask=lambda: None)
+    executed.handed_back = True
+    executed.finish(-signal.SIGKILL)
+    assert executed.returncode == 0
 
 
 async def test_a_run_that_does_not_hear_is_signalled_and_then_killed() -> None:
@@ -48,10 +48,10 @@ async def test_a_run_that_does_not_hear_is_signalled_and_then_killed() -> None:
     assert process.stdout is not None
     await process.stdout.readline()
     asked: list[bool] = []
-    attempt = Attempt(pid=process.pid, ask=lambda: asked.append(True))
+    executed = ExecutedRun(pid=process.pid, ask=lambda: asked.append(True))
 
     async def watch() -> None:
-        attempt.finish(await process.wait())
+        executed.finish(await process.wait())
 
-    await asyncio.gather(watch(), attempt.end(0.1))
-    assert (attempt.returncode, asked) == (-signal.SIGKILL, [True])
+    await asyncio.gather(watch(), executed.end(0.1))
+    assert (executed.returncode, asked) == (-signal.SIGKILL, [True])

@@ -251,6 +251,7 @@ class Fault:
     value: str | None  # the offending value as it was written, cut to 200 characters
 
 
+TOPIC_SOURCE = "kafka:"  # what the name of a source that is a topic begins with; the topic's name follows
 MESSAGES = "messages"  # format of a dead letter's original: the value of a message
 OFFSETS = "offsets"  # format of a dead letter's original: it says which messages to read again
 

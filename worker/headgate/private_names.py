@@ -48,6 +48,7 @@ NAMES = (
     Name(Use.RUNS, "prefect.workers.process:ProcessWorker._sync_and_initialize", "self"),
     Name(Use.RUNS, "prefect.workers.process:ProcessWorker._emit_worker_started_event", "self"),
     Name(Use.RUNS, "prefect.workers.process:ProcessWorker.get_and_submit_flow_runs", "self"),
+    Name(Use.RUNS, "prefect.workers.process:ProcessWorker._get_scheduled_flow_runs", "self"),
     Name(Use.RUNS, "prefect.utilities.engine:propose_state", "client, state, flow_run_id, force"),
     Name(
         Use.RUNS,

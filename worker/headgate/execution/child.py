@@ -65,10 +65,10 @@ def main(descriptor: int, modules: Sequence[str]) -> None:
     for name in modules:
         with suppress(Exception):
             import_module(name)
-    Child(Connection(descriptor), began).serve()
+    WarmChild(Connection(descriptor), began).serve()
 
 
-class Child:
+class WarmChild:
     """A process that takes one order after the other.
 
     Args:

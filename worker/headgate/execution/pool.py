@@ -110,7 +110,7 @@ class Pool:
             await asyncio.sleep(self._rest / 3)
             resting = sorted((each for each in self._all if each.rests_since and not each.leaving), key=_rests_since)
             for warm in resting[:-1]:  # the most recently used one stays, so that the next run begins at once
-                if warm.attempt is None and time.monotonic() - warm.rests_since > self._rest:
+                if warm.executed is None and time.monotonic() - warm.rests_since > self._rest:
                     self._retire(warm)
 
     def _retire(self, warm: Warm) -> None:
@@ -176,9 +176,9 @@ class Pool:
         warm.memory, warm.sources = over.memory, over.sources
         if over.leaving:
             self._let_go(warm)
-        attempt, warm.attempt = warm.attempt, None
-        if attempt is not None:
-            attempt.finish(over.code)
+        executed, warm.executed = warm.executed, None
+        if executed is not None:
+            executed.finish(over.code)
 
     async def _see_out(self, warm: Warm) -> None:
         """Wait for the end of a process, read its last messages, and notify those who wait for it."""
@@ -193,8 +193,8 @@ class Pool:
         if warm.ready.is_set():
             self._let_go(warm)
         warm.ready.set()
-        if warm.attempt is not None:
-            warm.attempt.finish(warm.code)
+        if warm.executed is not None:
+            warm.executed.finish(warm.code)
 
     def _spawn(self, coroutine: "asyncio._CoroutineLike[None]") -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -62,9 +62,9 @@ async def drain(worker: ClaimingWorker, *, grace: timedelta) -> bool:
     """
     if await _within(grace.total_seconds(), worker.drained()):
         return True
-    left = worker.attempts.in_hand
+    left = worker.runs_in_hand.in_hand
     log.warning("runs are handed back before their end", action="drain", runs=len(left))
-    await _within(END_WITHIN, *(worker.attempts.hand_back(flow_run_id) for flow_run_id in left))
+    await _within(END_WITHIN, *(worker.runs_in_hand.hand_back(flow_run_id) for flow_run_id in left))
     if not await _within(END_WITHIN, worker.drained()):
         worker.abandon()
     return False
@@ -76,7 +76,7 @@ async def _take_all(worker: ClaimingWorker, pause: float) -> None:
 
 
 async def _put_back(worker: ClaimingWorker, at_rest: timedelta) -> None:
-    if await reclaim(worker.client, worker.pool_name, in_hand=worker.attempts.in_hand, at_rest=at_rest):
+    if await reclaim(worker.client, worker.pool_name, in_hand=worker.runs_in_hand.in_hand, at_rest=at_rest):
         worker.room.set()
 
 

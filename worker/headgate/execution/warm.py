@@ -15,12 +15,12 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 
-from headgate.execution.attempt import Attempt
+from headgate.execution.executed_run import ExecutedRun
 from headgate.execution.hooks import Hooks
 from headgate.execution.orders import MakeRoom, Run, Suspend
 from headgate.execution.pool import Pool
-from headgate.execution.prefect_internals.attempts import Attempts
 from headgate.execution.prefect_internals.claiming import ClaimingWorker
+from headgate.execution.prefect_internals.runs_in_hand import RunsInHand
 from headgate.execution.reclaim import Place
 from headgate.execution.serving import drain, serve
 from headgate.execution.stream import CANCELLING, SUSPENDED, listen
@@ -73,7 +73,7 @@ class WarmWorker(ClaimingWorker):
             await super().__aenter__()
             stack.push_async_exit(super().__aexit__)
             hooks = Hooks(pool=self._pool, entrypoint=self._entrypoint)
-            self.attempts = await stack.enter_async_context(Attempts(client=self.client, hooks=hooks))
+            self.runs_in_hand = await stack.enter_async_context(RunsInHand(client=self.client, hooks=hooks))
             stack.push_async_callback(self._stop_tasks)
             self._in_background(self._hear())
             self._in_background(self._look_at_runs())
@@ -128,7 +128,7 @@ class WarmWorker(ClaimingWorker):
             **({"PREFECT__WORKER_ID": str(self.backend_id)} if self.backend_id else {}),
         }
 
-        async def begin(control: dict[str, str]) -> Attempt:
+        async def begin(control: dict[str, str]) -> ExecutedRun:
             warm = self._held[flow_run.id] = await self._pool.acquire()
             order = Run(flow_run.model_dump_json(), deployment.entrypoint or "", {**environment, **control})
             return warm.begin(order)
@@ -137,7 +137,7 @@ class WarmWorker(ClaimingWorker):
             self._in_background(self._tell_place(flow_run.id, pid))
 
         try:
-            await self.attempts.execute(flow_run, begin, begun)
+            await self.runs_in_hand.execute(flow_run, begin, begun)
         finally:
             self._asked.discard(flow_run.id)
             if warm := self._held.pop(flow_run.id, None):
@@ -173,14 +173,14 @@ class WarmWorker(ClaimingWorker):
     def _happened(self, state: str, flow_run_id: UUID) -> None:
         if state not in {CANCELLING, SUSPENDED}:
             self.room.set()
-        elif flow_run_id in self.attempts.in_hand:
+        elif flow_run_id in self.runs_in_hand.in_hand:
             self._in_background(self._see_to(flow_run_id))
 
     async def _look_at_runs(self) -> None:
         """Check the runs in hand for requests that were missed."""
         while True:
             await asyncio.sleep(LOOK_AT_RUNS)
-            if ids := self.attempts.in_hand:
+            if ids := self.runs_in_hand.in_hand:
                 wanted = FlowRunFilter(id=FlowRunFilterId(any_=list(ids)))
                 with suppress(httpx.HTTPError):  # the next check is soon
                     for flow_run in await self.client.read_flow_runs(flow_run_filter=wanted):
@@ -194,7 +194,7 @@ class WarmWorker(ClaimingWorker):
         """Cancel or suspend a run in hand whose state on the server says so."""
         state = flow_run.state
         if state is not None and state.is_cancelling():
-            self._in_background(self.attempts.cancel(flow_run.id))
+            self._in_background(self.runs_in_hand.cancel(flow_run.id))
         elif state is not None and state.is_paused() and state.name == SUSPENDED and flow_run.id in self._held:
             self._held[flow_run.id].send(Suspend(str(flow_run.id), state.model_dump_json()))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from headgate.execution.attempt import Attempt
+from headgate.execution.executed_run import ExecutedRun
 from headgate.execution.orders import Order, Run, Stop
 from headgate.forking.fork_server import Forked
 
@@ -20,7 +20,7 @@ class Warm:
     connection: Connection
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
-    attempt: Attempt | None = None
+    executed: ExecutedRun | None = None
     leaving: bool = False
     code: int = 0  # its exit code, once it is gone
     runs: int = 0
@@ -38,12 +38,12 @@ class Warm:
         with suppress(OSError):
             self.connection.send(order)
 
-    def begin(self, order: Order) -> Attempt:
-        """Send an order; return the attempt, which reports when it is over."""
+    def begin(self, order: Order) -> ExecutedRun:
+        """Send an order; return the executed run, which reports when it is over."""
         self.runs += isinstance(order, Run)
-        self.attempt = Attempt(pid=self.pid, ask=lambda: self.send(Stop()))
+        self.executed = ExecutedRun(pid=self.pid, ask=lambda: self.send(Stop()))
         self.send(order)
-        return self.attempt
+        return self.executed
 
     def is_outdated(self) -> bool:
         """Return whether a module that it has imported was changed since."""

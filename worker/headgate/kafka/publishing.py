@@ -50,7 +50,7 @@ class Message:
     cause: list[Header]
 
 
-class Publisher:
+class CopyPublisher:
     """Publishes copies; made by `open_publisher`."""
 
     def __init__(self, producer: KafkaProducer) -> None:
@@ -108,7 +108,7 @@ def _told(error: BaseException) -> Exception:
 
 
 @contextmanager
-def open_publisher(settings: KafkaSettings) -> Iterator[Publisher]:
+def open_publisher(settings: KafkaSettings) -> Iterator[CopyPublisher]:
     """Connect a producer.
 
     Raises:
@@ -125,7 +125,7 @@ def open_publisher(settings: KafkaSettings) -> Iterator[Publisher]:
     try:
         producer = KafkaProducer(**client_options(settings), **options)
         try:
-            yield Publisher(producer)
+            yield CopyPublisher(producer)
         finally:
             producer.close(timeout=WITHIN)
     except KafkaError as error:

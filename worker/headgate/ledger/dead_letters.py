@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from headgate.ledger.database import Connection, Database
 from headgate.ledger.queries import QUERIES
-from headgate.model import MESSAGES, DeadLetter, Envelope, RangePosition
+from headgate.model import MESSAGES, TOPIC_SOURCE, DeadLetter, Envelope, RangePosition
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +133,7 @@ class DeadLetters:
         asked = {"topics": list(topics), "limit": limit, "lease": lease}
         with self._database.transaction() as connection:
             rows = connection.execute(QUERIES["take_copies"], asked).fetchall()
-        copies = [Copy(**{**row, "envelope": Envelope.of(row["envelope"])}) for row in rows]
-        return sorted(copies, key=attrgetter("dead_letter_id"))
+        return sorted(map(_copy, rows), key=attrgetter("dead_letter_id"))
 
     def end_copies(self, outcomes: Mapping[int, str | None]) -> None:
         """Record by dead letter that its copy is on its topic (None), or why Kafka will never take it."""
@@ -202,3 +201,10 @@ def _envelope(envelope: Envelope) -> dict[str, object]:
 def _without_nul(fault: dict[str, str | None]) -> dict[str, str | None]:
     # PostgreSQL's jsonb has no NUL; the bytes as they came are in `original`.
     return {name: value.replace("\0", "\\0") if value else value for name, value in fault.items()}
+
+
+def _copy(row: DictRow) -> Copy:
+    # Messages that are sent again come in a file, of the source that they came by at first.
+    source = row.pop("source")
+    row["topic"] = row["topic"] or source.removeprefix(TOPIC_SOURCE)
+    return Copy(**{**row, "envelope": Envelope.of(row["envelope"])})

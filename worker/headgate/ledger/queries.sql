@@ -575,7 +575,7 @@ update headgate.dead_letter as d set copy_due_at = now() + %(lease)s
 from mine, headgate.arrival as a
 where d.dead_letter_id = mine.dead_letter_id and a.arrival_id = d.arrival_id
 returning d.dead_letter_id, d.copy_to, d.reason, d.stage, d.faults, d.original, d.envelope,
-          coalesce(a.topic, substr(a.source, 7)) as topic;
+          a.topic, a.source;
 
 -- name: copies_ended
 -- Record of each of these copies that it is on its topic (no reason), or why it never will be.

@@ -7,7 +7,7 @@ import structlog
 from headgate.app import App
 from headgate.errors import BadSettings, CopyRefused, KafkaUnavailable
 from headgate.kafka.lookup import open_lookup
-from headgate.kafka.publishing import Message, Publisher, cause, open_publisher
+from headgate.kafka.publishing import CopyPublisher, Message, cause, open_publisher
 from headgate.ledger.dead_letters import Copy
 
 # Publishing takes seconds; one that takes longer than this is published a second time.
@@ -50,7 +50,7 @@ def _there(app: App, topics: list[str]) -> list[str]:
     return list(found)
 
 
-def _publish(app: App, publisher: Publisher, owed: list[Copy]) -> int:
+def _publish(app: App, publisher: CopyPublisher, owed: list[Copy]) -> int:
     """Publish copies, and record what became of each; how many are on their topic.
 
     Raises:

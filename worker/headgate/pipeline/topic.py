@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from headgate.model import TOPIC_SOURCE
 from headgate.pipeline.checks import codec, one_of, require
 
 Start = Literal["earliest", "latest"]
@@ -152,4 +153,4 @@ class Topic:
     @property
     def name(self) -> str:
         """The source's name, unique in its pipeline."""
-        return f"kafka:{self.topic}"
+        return TOPIC_SOURCE + self.topic

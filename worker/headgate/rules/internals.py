@@ -20,7 +20,7 @@ from headgate.errors import WrongPrefect
 VERSION = "3.8.8"  # that the table was written for, and the conformance tests run against
 
 
-class Part(NamedTuple):
+class EnginePart(NamedTuple):
     """Something that the engine calls, reads or replaces."""
 
     module: str
@@ -35,44 +35,52 @@ ACTIONS = f"{EVENTS}.actions"
 
 PARTS = (
     # called
-    Part(TRIGGERS, "load_automation", "automation", "makes an automation known; one that is switched off is forgotten"),
-    Part(TRIGGERS, "forget_automation", "automation_id", "an automation was deleted"),
-    Part(TRIGGERS, "reactive_evaluation", "event depth", "what the server does with an event"),
-    Part(TRIGGERS, "evaluate_proactive_triggers", "", "what the server does every 5 s"),
-    Part(TRIGGERS, "get_events_clock_offset", "", "by how much the server lags behind"),
-    Part(
+    EnginePart(
+        TRIGGERS, "load_automation", "automation", "makes an automation known; one that is switched off is forgotten"
+    ),
+    EnginePart(TRIGGERS, "forget_automation", "automation_id", "an automation was deleted"),
+    EnginePart(TRIGGERS, "reactive_evaluation", "event depth", "what the server does with an event"),
+    EnginePart(TRIGGERS, "evaluate_proactive_triggers", "", "what the server does every 5 s"),
+    EnginePart(TRIGGERS, "get_events_clock_offset", "", "by how much the server lags behind"),
+    EnginePart(
         f"{EVENTS}.models.automations",
         "automations_session",
         "db begin_transaction",
         "the sessions that it evaluates in",
     ),
-    Part(TRIGGERS, "reset", "", "forgets all, before and after"),
-    Part(f"{EVENTS}.ordering", "get_triggers_causal_ordering", "", "forgets which events were seen"),
-    Part(ACTIONS, "RunDeployment.render_parameters", "self triggered_action", "templates to parameters"),
-    Part(ACTIONS, "JinjaTemplateAction._render", "self templates triggered_action", "templates to texts"),
+    EnginePart(TRIGGERS, "reset", "", "forgets all, before and after"),
+    EnginePart(f"{EVENTS}.ordering", "get_triggers_causal_ordering", "", "forgets which events were seen"),
+    EnginePart(ACTIONS, "RunDeployment.render_parameters", "self triggered_action", "templates to parameters"),
+    EnginePart(ACTIONS, "JinjaTemplateAction._render", "self templates triggered_action", "templates to texts"),
     # replaced while the engine evaluates
-    Part(TRIGGERS, "messaging.publish", "events", "catches what fires, and brings it back as an event"),
-    Part(TRIGGERS, "messaging.create_actions_publisher", "", "catches the actions of what fires"),
-    Part("prefect.types._datetime", "now", "tz", "virtual time"),
-    Part(TRIGGERS, "automations_session", "db begin_transaction", "nothing is kept in a database, as all that follows"),
-    Part(TRIGGERS, "read_bucket", "db session trigger bucketing_key", "windows"),
-    Part(TRIGGERS, "read_buckets_for_automation", "db session trigger batch_size", "windows"),
-    Part(TRIGGERS, "remove_buckets_exceeding_threshold", "db session trigger", "windows"),
-    Part(TRIGGERS, "ensure_bucket", "db session trigger bucketing_key start end last_event initial_count", "windows"),
-    Part(TRIGGERS, "increment_bucket", "db session bucket count last_event", "windows"),
-    Part(
+    EnginePart(TRIGGERS, "messaging.publish", "events", "catches what fires, and brings it back as an event"),
+    EnginePart(TRIGGERS, "messaging.create_actions_publisher", "", "catches the actions of what fires"),
+    EnginePart("prefect.types._datetime", "now", "tz", "virtual time"),
+    EnginePart(
+        TRIGGERS, "automations_session", "db begin_transaction", "nothing is kept in a database, as all that follows"
+    ),
+    EnginePart(TRIGGERS, "read_bucket", "db session trigger bucketing_key", "windows"),
+    EnginePart(TRIGGERS, "read_buckets_for_automation", "db session trigger batch_size", "windows"),
+    EnginePart(TRIGGERS, "remove_buckets_exceeding_threshold", "db session trigger", "windows"),
+    EnginePart(
+        TRIGGERS, "ensure_bucket", "db session trigger bucketing_key start end last_event initial_count", "windows"
+    ),
+    EnginePart(TRIGGERS, "increment_bucket", "db session bucket count last_event", "windows"),
+    EnginePart(
         TRIGGERS,
         "start_new_bucket",
         "db session trigger bucketing_key start end count triggered_at last_event",
         "windows",
     ),
-    Part(TRIGGERS, "remove_bucket", "db session bucket", "windows"),
-    Part(TRIGGERS, "acquire_composite_trigger_lock", "session trigger", "compounds and sequences"),
-    Part(TRIGGERS, "clear_old_child_firings", "db session trigger fired_before", "compounds and sequences"),
-    Part(TRIGGERS, "upsert_child_firing", "db session firing", "compounds and sequences"),
-    Part(TRIGGERS, "get_child_firings", "db session trigger", "compounds and sequences"),
-    Part(TRIGGERS, "clear_child_firings", "db session trigger firing_ids", "compounds and sequences"),
-    Part(ACTIONS, "ExternalDataAction.orchestration_client", "self triggered_action", "objects that templates name"),
+    EnginePart(TRIGGERS, "remove_bucket", "db session bucket", "windows"),
+    EnginePart(TRIGGERS, "acquire_composite_trigger_lock", "session trigger", "compounds and sequences"),
+    EnginePart(TRIGGERS, "clear_old_child_firings", "db session trigger fired_before", "compounds and sequences"),
+    EnginePart(TRIGGERS, "upsert_child_firing", "db session firing", "compounds and sequences"),
+    EnginePart(TRIGGERS, "get_child_firings", "db session trigger", "compounds and sequences"),
+    EnginePart(TRIGGERS, "clear_child_firings", "db session trigger firing_ids", "compounds and sequences"),
+    EnginePart(
+        ACTIONS, "ExternalDataAction.orchestration_client", "self triggered_action", "objects that templates name"
+    ),
 )
 
 KEPT = ("windows", "compounds and sequences")

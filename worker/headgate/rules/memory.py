@@ -38,7 +38,7 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
-class Child:
+class ChildFiring:
     """The last firing of a trigger below a compound or a sequence; a row of `composite_trigger_child_firing`."""
 
     child_firing_id: UUID
@@ -58,7 +58,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.buckets: dict[Key, Bucket] = {}
-        self.children: dict[tuple[UUID, UUID, UUID], Child] = {}  # by automation, compound and child
+        self.children: dict[tuple[UUID, UUID, UUID], ChildFiring] = {}  # by automation, compound and child
 
     def clear(self) -> None:
         """Forget all."""
@@ -170,14 +170,14 @@ class Memory:
             if self.children[key].child_fired_at < fired_before:
                 del self.children[key]
 
-    async def upsert_child_firing(self, session: Session, firing: Firing) -> Child:
+    async def upsert_child_firing(self, session: Session, firing: Firing) -> ChildFiring:
         """Note that a child fired, in the place of its firing before."""
         parent: Any = firing.trigger.parent
-        made = Child(firing.id, firing.triggered, firing)
+        made = ChildFiring(firing.id, firing.triggered, firing)
         self.children[firing.trigger.automation.id, parent.id, firing.trigger.id] = made
         return made
 
-    async def get_child_firings(self, session: Session, trigger: CompositeTrigger) -> Sequence[Child]:
+    async def get_child_firings(self, session: Session, trigger: CompositeTrigger) -> Sequence[ChildFiring]:
         """The firings of the children."""
         return [self.children[key] for key in self._of(trigger) if key[2] in trigger.child_trigger_ids]
 

@@ -14,7 +14,7 @@ from prefect.states import Pending
 from prefect.utilities.engine import propose_state
 from prefect.workers.process import ProcessWorker
 
-from headgate.execution.prefect_internals.attempts import Attempts
+from headgate.execution.prefect_internals.runs_in_hand import RunsInHand
 from headgate.execution.reclaim import claim
 
 log = structlog.get_logger()
@@ -24,7 +24,7 @@ class ClaimingWorker(ProcessWorker):
     """Prefect's process worker with two requests before a run starts instead of seven."""
 
     type = "headgate-claiming"  # Prefect registers each class; this one must not take the place of its base
-    attempts: Attempts
+    runs_in_hand: RunsInHand
     room: asyncio.Event  # set when a run may be ready
 
     def __init__(self, work_pool_name: str, *args: Any, **options: Any) -> None:

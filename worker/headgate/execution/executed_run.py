@@ -13,7 +13,7 @@ ASK_FOR = 3.0  # seconds
 HANDED_BACK = 0
 
 
-class Attempt:
+class ExecutedRun:
     """One flow run in one warm process.
 
     Args:

@@ -24,7 +24,7 @@ from prefect.runner._state_proposer import StateProposer
 from prefect.states import AwaitingRetry
 from prefect.utilities.engine import propose_state
 
-from headgate.execution.attempt import Attempt
+from headgate.execution.executed_run import ExecutedRun
 
 CONNECTED_WITHIN = 3.0  # seconds from the order until the engine of a run listens to requests
 GRACE = 30.0  # seconds from a Cancel to SIGKILL
@@ -37,33 +37,33 @@ class _Processes(ProcessManager):
         handle = self.get(flow_run_id)
         if handle is None:
             return
-        attempt = cast("Attempt", handle.raw_process)
+        executed = cast("ExecutedRun", handle.raw_process)
         if force:
-            attempt.kill()
+            executed.kill()
         else:
-            await attempt.end(grace_seconds)
+            await executed.end(grace_seconds)
 
 
 class _Scope:
-    """The interface that Prefect's process handle requires of what it holds; `_Processes` asks the attempt itself."""
+    """The interface that Prefect's process handle requires of what it holds; `_Processes` asks the run itself."""
 
     wait_after_graceful_kill = True
 
-    def __init__(self, attempt: Attempt) -> None:
-        self._attempt = attempt
+    def __init__(self, executed: ExecutedRun) -> None:
+        self._run = executed
 
     def is_alive(self, pid: int) -> bool:  # noqa: ARG002 - Prefect's signature
-        return not self._attempt.over.is_set()
+        return not self._run.over.is_set()
 
     def graceful_kill(self, pid: int) -> None: ...
 
     def hard_kill(self, pid: int) -> None:  # noqa: ARG002 - Prefect's signature
-        self._attempt.kill()
+        self._run.kill()
 
     def close(self) -> None: ...
 
 
-class Attempts:
+class RunsInHand:
     """Prefect's own machinery around the runs in hand, shared by all of them: states, hooks, cancelling.
 
     Args:
@@ -108,7 +108,7 @@ class Attempts:
         return set(self._begun)
 
     async def execute(
-        self, flow_run: FlowRun, begin: Callable[[dict[str, str]], Awaitable[Attempt]], begun: Callable[[int], None]
+        self, flow_run: FlowRun, begin: Callable[[dict[str, str]], Awaitable[ExecutedRun]], begun: Callable[[int], None]
     ) -> None:
         """Execute a run that is Pending, and set its final state if its process does not.
 
@@ -124,11 +124,11 @@ class Attempts:
                 self, flow_run: FlowRun, task_status: anyio.abc.TaskStatus[ProcessHandle] = anyio.TASK_STATUS_IGNORED
             ) -> None:
                 port, token = channel.register(flow_run.id)
-                attempt = await begin({"PREFECT__CONTROL_PORT": str(port), "PREFECT__CONTROL_TOKEN": token})
-                begun(attempt.pid)
+                executed = await begin({"PREFECT__CONTROL_PORT": str(port), "PREFECT__CONTROL_TOKEN": token})
+                begun(executed.pid)
                 has_begun.set()
-                task_status.started(ProcessHandle(cast("Any", attempt), termination_scope=_Scope(attempt)))
-                await attempt.over.wait()
+                task_status.started(ProcessHandle(cast("Any", executed), termination_scope=_Scope(executed)))
+                await executed.over.wait()
 
         channel = self._channel
         has_begun = self._begun[flow_run.id] = asyncio.Event()
@@ -176,13 +176,13 @@ class Attempts:
         if handle is None:
             return
         self._ending.add(flow_run_id)
-        attempt = cast("Attempt", handle.raw_process)
+        executed = cast("ExecutedRun", handle.raw_process)
         await self._connected(flow_run_id)
         signalled = await self._channel.signal(flow_run_id, "reschedule")
         if signalled is ControlSignalStatus.ALREADY_CONCLUDED:
-            await attempt.over.wait()
+            await executed.over.wait()
             return
-        attempt.handed_back = True
+        executed.handed_back = True
         await propose_state(self._client, AwaitingRetry(), flow_run_id=flow_run_id)
         # A run that did not hear that it is handed back would report itself Crashed.
         await self._processes.kill(flow_run_id, force=signalled is not ControlSignalStatus.ACKNOWLEDGED)
