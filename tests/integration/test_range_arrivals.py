@@ -1,8 +1,6 @@
 """Ranges on their way from the broker to the table, without Prefect: claims, rows, dead letters, deletions, replays."""
 
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,7 +15,6 @@ from headgate.flows.parse import parse_portion
 from headgate.flows.persist import persist_chunk
 from headgate.flows.workbench import Workbench, laid_out
 from headgate.kafka.publishing import Message, open_publisher
-from headgate.kafka.ranges import open_reader
 from headgate.ledger.dead_letters import DeadLetterRecord, Selection
 from headgate.model import Envelope, NewArrival, RangePosition
 from headgate.operations.dead_letter_copies import send_copies
@@ -294,9 +291,9 @@ def test_a_topic_that_may_not_be_read_holds_up_no_other(
         "password": kafka.password,
     }
     settings = KafkaSettings.model_validate({"bootstrap": kafka.login, "reader": reader, **login})
-    with closing(open_reader(settings)) as ranges:
+    with open_app(app.settings.model_copy(update={"kafka": settings})) as limited:
         kafka.forbid(hidden)
-        run(replace(app, ranges=ranges))
+        run(limited)
         assert [(row["state"], row["attempts"]) for row in stand.arrivals()] == [
             ("retry", 0),
             ("retry", 0),
@@ -307,7 +304,7 @@ def test_a_topic_that_may_not_be_read_holds_up_no_other(
 
         def done() -> bool:
             stand.sql("update headgate.arrival set due_at = now() where state = 'retry'")
-            run(replace(app, ranges=ranges))
+            run(limited)
             return {row["state"] for row in stand.arrivals()} == {"done"}
 
         wait_until(done, within=20)

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
+from threading import Lock
 
 from headgate.errors import BadPipeline, BadSettings, PrefectUnavailable
 from headgate.events.announcer import Announcer, Ladder
@@ -40,29 +41,109 @@ INGEST = "ingest"  # the flow whose deployments work on arrivals, one for each p
 SWEEP = "sweep/sweep"  # the deployment that finds what was left open
 
 
-@dataclass(frozen=True, slots=True)
 class App:
-    """The settings, pipelines and adapters that a Headgate process works with."""
+    """What a Headgate process works with: settings, pipelines, and adapters, each made when it is first used.
 
-    settings: Settings
-    pipelines: tuple[Pipeline, ...]
-    database: Database
-    arrivals: Arrivals
-    claims: Claims
-    cursors: Cursors
-    rings: Rings
-    starts: Starts
-    holders: Holders
-    dead_letters: DeadLetters
-    homes: Homes
-    holds: Holds
-    processes: Processes
-    sources: Sources
-    requests: Requests
-    alerts: Alerts
-    settler: Settler
-    ranges: RangeReader
-    schemas: Schemas | None  # asks the schema registry, if one is set
+    Args:
+        settings: of the process.
+        pipelines: as declared.
+        stack: closes what was opened.
+
+    """
+
+    def __init__(self, settings: Settings, pipelines: tuple[Pipeline, ...], stack: ExitStack) -> None:
+        self.settings = settings
+        self.pipelines = pipelines
+        self.database = stack.enter_context(Database(settings.require_database()))
+        self._stack = stack
+        self._opening = Lock()
+
+    @cached_property
+    def arrivals(self) -> Arrivals:
+        """What arrived."""
+        return Arrivals(self.database, self.homes, self.pipelines)
+
+    @cached_property
+    def claims(self) -> Claims:
+        """Leases on arrivals."""
+        return Claims(self.database, lease=self.settings.ledger.lease, homes=self.homes)
+
+    @cached_property
+    def cursors(self) -> Cursors:
+        """How far each partition is cut into ranges."""
+        return Cursors(self.database, self.arrivals)
+
+    @cached_property
+    def rings(self) -> Rings:
+        """The doorbell's side of the ledger."""
+        return Rings(self.database, lease=self.settings.ledger.lease)
+
+    @cached_property
+    def starts(self) -> Starts:
+        """Starts of pipelines that do not run on every arrival."""
+        return Starts(self.database)
+
+    @cached_property
+    def holders(self) -> Holders:
+        """Runs that hold claims."""
+        return Holders(self.database)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetters:
+        """What was set aside."""
+        return DeadLetters(self.database)
+
+    @cached_property
+    def homes(self) -> Homes:
+        """The homes, and the one of this process."""
+        return Homes(self.database, Home(self.settings.places), lease=self.settings.ledger.lease)
+
+    @cached_property
+    def holds(self) -> Holds:
+        """Pipelines that a permanent cause holds."""
+        return Holds(self.database)
+
+    @cached_property
+    def processes(self) -> Processes:
+        """Heartbeats."""
+        return Processes(self.database)
+
+    @cached_property
+    def sources(self) -> Sources:
+        """Sources that are paused."""
+        return Sources(self.database)
+
+    @cached_property
+    def requests(self) -> Requests:
+        """What rules asked for."""
+        return Requests(self.database)
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        """States of alerts, and the notices they owe."""
+        return Alerts(self.database)
+
+    @cached_property
+    def settler(self) -> Settler:
+        """Brings the bytes of ended arrivals to rest."""
+        return Settler(places=self.settings.places, ledger=self.arrivals, pipelines=self.pipelines)
+
+    @cached_property
+    def schemas(self) -> Schemas | None:
+        """The schema registry, if one is set."""
+        return open_schemas(self.settings.kafka)
+
+    @property
+    def ranges(self) -> RangeReader:
+        """Reads messages. Several threads of a run may ask for it first at the same time."""
+        with self._opening:
+            return self._ranges
+
+    @cached_property
+    def _ranges(self) -> RangeReader:
+        opened = open_reader(self.settings.kafka)
+        self._stack.callback(opened.close)
+        return opened
 
     def pipeline(self, name: str) -> Pipeline:
         """Look up a pipeline.
@@ -105,32 +186,7 @@ def open_app(settings: Settings) -> Iterator[App]:
     """
     pipelines = load_pipelines(settings.pipelines)
     with ExitStack() as stack:
-        database = stack.enter_context(Database(settings.require_database()))
-        homes = Homes(database, Home(settings.places), lease=settings.ledger.lease)
-        arrivals = Arrivals(database, homes, pipelines)
-        ranges = open_reader(settings.kafka)
-        stack.callback(ranges.close)
-        yield App(
-            settings=settings,
-            pipelines=pipelines,
-            database=database,
-            arrivals=arrivals,
-            claims=Claims(database, lease=settings.ledger.lease, homes=homes),
-            cursors=Cursors(database, arrivals),
-            rings=Rings(database, lease=settings.ledger.lease),
-            starts=Starts(database),
-            holders=Holders(database),
-            dead_letters=DeadLetters(database),
-            homes=homes,
-            holds=Holds(database),
-            processes=Processes(database),
-            sources=Sources(database),
-            requests=Requests(database),
-            alerts=Alerts(database),
-            settler=Settler(places=settings.places, ledger=arrivals, pipelines=pipelines),
-            ranges=ranges,
-            schemas=open_schemas(settings.kafka),
-        )
+        yield App(settings, pipelines, stack)
 
 
 def publisher(settings: Settings) -> Publisher:
