@@ -102,6 +102,15 @@ def test_status_counts_by_pipeline(stocked: Stand) -> None:
     assert found["rings"] == {"again": 0, "direct": 0}
 
 
+def test_status_tells_what_waits_for_a_start(stocked: Stand) -> None:
+    stocked.sql("update headgate.arrival set state = 'parked' where state = 'ready' returning 1")
+    found = said(stocked, "status")
+    assert isinstance(found, dict)
+    (row,) = found["pipelines"]
+    assert (row["waiting"], row["parked"]) == (0, 1)
+    assert "parked" in stocked.run("status").stdout
+
+
 def test_dead_letters_are_listed_shown_replayed_once_and_discarded(stocked: Stand) -> None:
     listed = said(stocked, "dead-letters", "list")
     assert isinstance(listed, list)
