@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from harness import Stand, home_in
@@ -25,6 +26,7 @@ PIPELINES = (Pipeline(name="{name}", sources=(Folder("orders"),), schema=Order, 
 NO_PREFECT = """
 import sys
 from datetime import timedelta
+from uuid import uuid4
 sys.argv = ["headgate", *{command!r}]
 from headgate.cli import main
 try:
@@ -100,6 +102,17 @@ def test_status_counts_by_pipeline(stocked: Stand) -> None:
     (row,) = found["pipelines"]
     assert (row["arrived"], row["waiting"], row["rejected"]) == (2, 1, 1)
     assert found["rings"] == {"again": 0, "direct": 0}
+
+
+def test_who_may_only_read_the_ledger_sees_the_status(stocked: Stand) -> None:
+    reader = f"reader_{uuid4().hex[:8]}"
+    stocked.services.administer(f"create role {reader} login password 'reader'")
+    for grant in ("usage on schema headgate", "select on all tables in schema headgate"):
+        stocked.sql(f"grant {grant} to {reader}")
+    host = stocked.database_url.rpartition("@")[2]
+    env = {"HEADGATE_DATABASE_URL": f"postgresql://{reader}:reader@{host}"}
+    (row,) = json.loads(stocked.run("status", "--json", env=env).stdout)["pipelines"]
+    assert row["arrived"] == 2
 
 
 def test_status_tells_what_waits_for_a_start(stocked: Stand) -> None:

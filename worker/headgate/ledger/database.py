@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from importlib import resources
+from importlib.resources.abc import Traversable
+from operator import attrgetter
 from time import monotonic
 from types import TracebackType
 from typing import Any, LiteralString, Self
@@ -214,12 +216,10 @@ class Database:
             WrongDatabase: we may not make the tables, or a newer Headgate has migrated them.
 
         """
-        applied = []
-        folder = resources.files("headgate.ledger").joinpath("migrations")
-        scripts = sorted(
-            (entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda each: each.name
-        )
         with self.transaction() as connection:
+            # Looked at before anything is locked or made: whoever may only read can use a ledger that is up to date.
+            if not self._missing(connection):
+                return []
             connection.execute("select pg_advisory_xact_lock(%s)", (Lock.MIGRATE,))
             # "if not exists" asks for the right to create one even where it exists.
             row = connection.execute("select to_regnamespace('headgate') is null as missing").fetchone()
@@ -229,19 +229,27 @@ class Database:
                 "create table if not exists headgate.migration"
                 " (name text primary key, applied_at timestamptz default now())"
             )
+            missing = self._missing(connection)
+            for script in missing:
+                connection.execute(script.read_bytes())
+                connection.execute("insert into headgate.migration (name) values (%s)", (script.name,))
+        for script in missing:
+            log.info("ledger migrated", action="migrate", migration=script.name)
+        return [script.name for script in missing]
+
+    def _missing(self, connection: Connection) -> list[Traversable]:
+        """Find the migrations that are not applied yet, in their order."""
+        row = connection.execute("select to_regclass('headgate.migration') is not null as made").fetchone()
+        there: set[str] = set()
+        if row is not None and row["made"]:
             there = {row["name"] for row in connection.execute("select name from headgate.migration")}
-            if unknown := sorted(there - {script.name for script in scripts}):
-                # What a newer version wrote, this one may read wrongly or leave half done.
-                message = f"its ledger belongs to a newer Headgate ({unknown[-1]} is unknown here); upgrade this one."
-                raise WrongDatabase(f"PostgreSQL at {self._address}: {message}")
-            for script in scripts:
-                if script.name not in there:
-                    connection.execute(script.read_bytes())
-                    connection.execute("insert into headgate.migration (name) values (%s)", (script.name,))
-                    applied.append(script.name)
-        for name in applied:
-            log.info("ledger migrated", action="migrate", migration=name)
-        return applied
+        folder = resources.files("headgate.ledger").joinpath("migrations")
+        scripts = sorted((each for each in folder.iterdir() if each.name.endswith(".sql")), key=attrgetter("name"))
+        if unknown := sorted(there - {script.name for script in scripts}):
+            # What a newer version wrote, this one may read wrongly or leave half done.
+            message = f"its ledger belongs to a newer Headgate ({unknown[-1]} is unknown here); upgrade this one."
+            raise WrongDatabase(f"PostgreSQL at {self._address}: {message}")
+        return [script for script in scripts if script.name not in there]
 
 
 def _backend(connection: Connection) -> int:
