@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from bench import Bench, drops, measured
 from bench_backlog_pipelines import FULL
-from headgate.events.announcer import most_claimable
+from headgate.events.ladder import most_claimable
 from headgate.ledger import Claims, Database, Rings
 from headgate.ledger.summary import summaries
 

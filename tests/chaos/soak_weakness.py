@@ -60,13 +60,10 @@ def _no_scan() -> None:
 
 def _no_ladder() -> None:
     """Ring once, and wait for the answer for ever."""
-    from headgate.events import announcer  # noqa: PLC0415
+    from headgate.events import announcer, ladder  # noqa: PLC0415
 
-    due = announcer.due
-
-    def once(*given: Any, **named: Any) -> announcer.Due:
-        owed = due(*given, **named)
-        return announcer.Due(rings=owed.rings)
+    def once(*given: Any, **named: Any) -> ladder.Due:
+        return ladder.Due(rings=ladder.due(*given, **named).rings)
 
     _replace(announcer, "due", once)
 

@@ -12,7 +12,8 @@ import httpx
 import pytest
 from harness import HOME, Services, home_in, wait_until
 from headgate.errors import PrefectUnavailable
-from headgate.events.announcer import Announcer, Ladder
+from headgate.events.announcer import Announcer
+from headgate.events.ladder import Ladder
 from headgate.events.publisher import Publisher
 from headgate.ledger import Arrivals, Claims, Cursors, Database, Holders, Homes, Rings, Starts
 from headgate.ledger.cursor import Cut, Partition

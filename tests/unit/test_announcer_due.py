@@ -3,7 +3,7 @@
 import math
 from datetime import timedelta
 
-from headgate.events.announcer import LONGEST_WAIT, Due, Ladder, due
+from headgate.events.ladder import LONGEST_WAIT, Due, Ladder, due
 from headgate.ledger.rings import Outstanding
 from hypothesis import given
 from hypothesis import strategies as st

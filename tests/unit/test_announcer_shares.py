@@ -4,7 +4,7 @@ import math
 from datetime import UTC, datetime
 from uuid import UUID
 
-from headgate.events.announcer import shares
+from headgate.events.ladder import shares
 from headgate.ledger.homes import HomeRecord
 from hypothesis import given
 from hypothesis import strategies as st

@@ -7,7 +7,8 @@ from operator import attrgetter
 from threading import Lock
 
 from headgate.errors import BadPipeline, BadSettings, PrefectUnavailable
-from headgate.events.announcer import Announcer, Ladder
+from headgate.events.announcer import Announcer
+from headgate.events.ladder import Ladder
 from headgate.events.publisher import Publisher
 from headgate.home import Home
 from headgate.kafka.ranges import RangeReader, open_reader

@@ -16,6 +16,7 @@ import structlog
 
 from headgate.errors import LedgerUnavailable, NotFound, PrefectUnavailable
 from headgate.events import catalog
+from headgate.events.ladder import Ladder, due, most_claimable, shares
 from headgate.events.publisher import Publisher
 from headgate.home import DEFAULT, at_home
 from headgate.ledger import Database, Holders, Homes, Rings, Starts
@@ -29,7 +30,6 @@ from headgate.pipeline import Pipeline
 from headgate.pulse import Pulse
 
 CHANNEL: LiteralString = "headgate"
-LONGEST_WAIT = timedelta(minutes=15)
 LONGEST_SLEEP = timedelta(seconds=5)  # a lost NOTIFY costs no more than this
 SHORTEST_SLEEP = timedelta(milliseconds=10)
 LOOK_EVERY = 10.0  # seconds between two looks whether the deployments are there
@@ -37,95 +37,9 @@ REPAIRED_AFTER = timedelta(seconds=0.5)  # a repair that is under way is asked f
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 2.0  # seconds between two tries of what is unavailable
 LOOK_FOR_DEAD = 0.5  # seconds between two looks whether a run at work has died
 ALONE_AGAIN = 0.25  # seconds between two looks whether the announcer at work is gone
-SHORTEST_ANSWER = timedelta(seconds=1)  # the least that the first ring waits, however soon rings are answered
-PATIENCE = 4  # times as long as answers usually take, and nobody will answer any more
 WHY = "Its process is gone; what it had claimed goes to another run."
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Ladder:
-    """How long rings wait for an answer, and what follows.
-
-    Args:
-        answer_within: the longest wait of the first ring; it doubles with each rung.
-        again: how often an unanswered ring is rung again; after that, runs are dispatched directly.
-
-    """
-
-    answer_within: timedelta
-    again: int
-
-    def after(self, usual: timedelta | None) -> "Ladder":
-        """Shorten the first wait to what answers usually take, and some more; never lengthen it."""
-        if usual is None:
-            return self
-        return replace(self, answer_within=min(self.answer_within, max(SHORTEST_ANSWER, PATIENCE * usual)))
-
-    def wait(self, rung: int) -> timedelta:
-        """How long a ring of this rung may stay unanswered."""
-        full: timedelta = self.answer_within * 2.0 ** min(rung, 20)
-        return min(full, LONGEST_WAIT)
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """What a pipeline is owed now."""
-
-    rings: int = 0  # so many new rings
-    rung: int | None = None  # climb to this rung, in place of the unanswered rings
-    settle: bool = False  # the unanswered rings need no answer any more
-
-
-def due(found: Outstanding, *, most_arrivals: int, parallelism: int, ladder: Ladder) -> Due:
-    """Decide what a pipeline is owed: a pure function of what the ledger says.
-
-    Args:
-        found: from the ledger.
-        most_arrivals: how many arrivals one claim may hold.
-        parallelism: how many runs may work at the same time.
-        ladder: the waits.
-
-    """
-    overdue = (
-        found.rung is not None
-        and found.oldest_ring_age is not None
-        and found.oldest_ring_age >= ladder.wait(found.rung)
-    )
-    if not found.claimable:
-        return Due(settle=overdue)
-    if overdue and found.rung is not None:
-        return Due(rung=found.rung + 1)
-    wanted = min(parallelism, math.ceil(found.claimable / most_arrivals))
-    return Due(rings=max(0, wanted - found.busy - found.unanswered))
-
-
-def most_claimable(pipelines: Sequence[Pipeline]) -> dict[str, int]:
-    """Say of each pipeline how many arrivals all its runs can claim at once: more are not worth counting."""
-    return {pipeline.name: pipeline.parallelism * pipeline.max_arrivals for pipeline in pipelines}
-
-
-def shares(ranges: int, homes: Sequence[HomeRecord], *, most_arrivals: int, parallelism: int) -> list[int]:
-    """Divide ranges, which any home may work on, among those that answer, one run after another.
-
-    Args:
-        ranges: how many are due.
-        homes: all; one without a listener, or that leaves rings unanswered, gets none while there is another.
-        most_arrivals: how many arrivals one claim may hold.
-        parallelism: how many runs may work on them at the same time.
-
-    Returns:
-        Of each home, how many it is rung for.
-
-    """
-    alive = [number for number, home in enumerate(homes) if home.alive] or list(range(len(homes)))
-    able = [number for number in alive if homes[number].deaf_since is None] or alive
-    runs = min(parallelism, math.ceil(ranges / most_arrivals))
-    found = [0] * len(homes)
-    for run in range(runs):
-        found[able[run % len(able)]] += ranges // runs + (run < ranges % runs)
-    return found
 
 
 class Announcer:

@@ -1,7 +1,6 @@
 """The one door to PostgreSQL: a pool of connections, and the migrations."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -15,9 +14,10 @@ import structlog
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from headgate.errors import BadSettings, HeadgateError, LedgerBusy, LedgerRefused, LedgerUnavailable, WrongDatabase
+from headgate.errors import HeadgateError, LedgerBusy, WrongDatabase
 from headgate.ledger.locks import Lock
-from headgate.ledger.sqlstates import Meaning, answered, first_line, meaning
+from headgate.ledger.sqlstates import Meaning, meaning
+from headgate.ledger.telling import address_in, parsed, told
 
 Connection = psycopg.Connection[DictRow]
 
@@ -34,8 +34,6 @@ RELIABLE = {
     "tcp_user_timeout": 60_000,  # milliseconds
 }
 
-MISSING_DATABASE = re.compile(r'database ".*" does not exist')
-NO_CONNECT = re.compile(r"permission denied for database|does not have CONNECT privilege")
 
 log = structlog.get_logger()
 
@@ -57,7 +55,7 @@ class Database:
     """
 
     def __init__(self, url: str, *, size: int = 4, wait: float = 5, idle: float = 60) -> None:
-        given = _parsed(url)
+        given = parsed(url)
         self._options: dict[str, Any] = {name: value for name, value in RELIABLE.items() if name not in given}
         self._options |= {
             "row_factory": dict_row,
@@ -84,7 +82,7 @@ class Database:
         self._size = size
         self._wait = wait
         self._url = url
-        self._address = _address(given)
+        self._address = address_in(given)
 
     def __enter__(self) -> Self:
         """Open the pool; no connection is made before it is needed."""
@@ -257,49 +255,6 @@ def _backend(connection: Connection) -> int:
     return int(row["pid"]) if row else 0
 
 
-def told(error: psycopg.Error, url: str) -> HeadgateError:
-    """Say what an error of a database means, in one line: the cause, and what to do.
-
-    Args:
-        error: whatever psycopg raised.
-        url: where the database is; its password is not shown.
-
-    """
-    given = _parsed(url)
-    where, why = f"PostgreSQL at {_address(given)}", first_line(error)
-    match meaning(error):
-        case Meaning.UNAVAILABLE if answered(error):
-            return LedgerUnavailable(f"{where} does not serve now ({why}); wait until it does.")
-        case Meaning.UNAVAILABLE:
-            return LedgerUnavailable(f"{where} does not answer ({why}); start it, or correct HEADGATE_DATABASE_URL.")
-        case Meaning.BUSY:
-            return LedgerBusy(f"{where} gave a transaction up ({why}); try again.")
-        case Meaning.REFUSED:
-            return LedgerRefused(f"{where} refused a value ({why}).")
-        case Meaning.WRONG:
-            return WrongDatabase(f"{where}: {why}; {_remedy(error, given)}")
-
-
-def _remedy(error: psycopg.Error, given: Mapping[str, object]) -> str:
-    """Say what to do, as a statement to run where there is one."""
-    user, dbname = str(given.get("user", "the user")), str(given.get("dbname", "the database"))
-    # A connection that was refused has no SQLSTATE, only the server's text.
-    if error.sqlstate == "3D000" or MISSING_DATABASE.search(str(error)):
-        return f"run `create database {dbname} owner {user}`, or correct HEADGATE_DATABASE_URL."
-    if error.sqlstate is None and NO_CONNECT.search(str(error)):
-        return f"run `grant connect on database {dbname} to {user}` as its owner."
-    if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        if "for database" in str(error):
-            return f"run `grant create on database {dbname} to {user}` as its owner."
-        return (
-            f"run `grant all on schema headgate to {user}; grant all on all tables in schema headgate to {user}; "
-            f"grant all on all sequences in schema headgate to {user}` as their owner."
-        )
-    if error.sqlstate is None:
-        return "correct HEADGATE_DATABASE_URL."
-    return "repair the database, or set HEADGATE_DATABASE_URL to another."
-
-
 def let_in(url: str) -> None:
     """See that the database lets us in; one that is unavailable may still do so later. Without a thread.
 
@@ -308,38 +263,13 @@ def let_in(url: str) -> None:
         BadSettings: the URL is not one.
 
     """
-    _parsed(url)
+    parsed(url)
     try:
         psycopg.connect(url, connect_timeout=5).close()
     except psycopg.Error as error:
         refusal = told(error, url)
         if isinstance(refusal, WrongDatabase):
             raise refusal from error
-
-
-def address(url: str) -> str:
-    """Write where a database is, without its password.
-
-    Raises:
-        BadSettings: the URL is not one.
-
-    """
-    given = _parsed(url)
-    user = f"{given['user']}@" if "user" in given else ""
-    return f"postgresql://{user}{_address(given)}"
-
-
-def _address(given: Mapping[str, object]) -> str:
-    return f"{given.get('host', 'localhost')}:{given.get('port', 5432)}/{given.get('dbname', '')}"
-
-
-def _parsed(url: str) -> dict[str, Any]:
-    """Take a URL apart."""
-    try:
-        return dict(psycopg.conninfo.conninfo_to_dict(url))
-    except psycopg.ProgrammingError:
-        # Without the cause: it quotes the whole text, password and all.
-        raise BadSettings("HEADGATE_DATABASE_URL: write postgresql://user:password@host:port/name.") from None
 
 
 def _remembering(failures: list[psycopg.Error]) -> type[Connection]:

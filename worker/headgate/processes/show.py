@@ -15,9 +15,9 @@ from rich.table import Table
 
 from headgate.errors import LedgerUnavailable
 from headgate.ledger import Database, Processes
-from headgate.ledger.database import address
 from headgate.ledger.processes import Member
 from headgate.ledger.summary import Summary, database_time, ring_counts, summaries
+from headgate.ledger.telling import address
 from headgate.processes.declared import Declared, make_folders
 from headgate.processes.heartbeat import beating
 from headgate.processes.up import Running, sharing, up

@@ -29,7 +29,7 @@ from headgate.execution import PRELOAD
 from headgate.forking import fork_server
 from headgate.home import Home
 from headgate.ledger import Database, Homes
-from headgate.ledger.database import told
+from headgate.ledger.telling import told
 from headgate.settings import Settings
 
 LONGEST_PAUSE = 2.0  # seconds between two tries while something is unavailable at the start
