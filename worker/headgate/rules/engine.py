@@ -1,8 +1,8 @@
 """Prefect's own evaluation of automations, without a server and in virtual time.
 
-What the server does with an event is done here by the same functions of Prefect; what it keeps in its database is kept
-in memory. Between events the clock jumps, and what the server does every 5 s happens on the way. Held against a real
-server in tests/integration/test_rules_conformance.py.
+Prefect's own functions evaluate each event, as on the server; what the server keeps in its database is kept in memory.
+Between events the clock jumps, and the server's 5 s loop runs on the way.
+tests/integration/test_rules_conformance.py compares the results with those of a real server.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,9 +28,9 @@ from headgate.rules.memory import Memory
 from headgate.rules.objects import Objects
 from headgate.rules.shape import Json
 
-TICK = timedelta(seconds=5)  # between two rounds of what the server does by the clock
-STEP = timedelta(microseconds=1)  # nothing happens at the same time
-CHAIN = 20  # events that one event may cause before it is called a loop: each carries those before it
+TICK = timedelta(seconds=5)  # between two rounds of the server's periodic work
+STEP = timedelta(microseconds=1)  # added at each reading of the clock: no two things happen at the same time
+CHAIN = 20  # this many events caused by one event are a loop; not more, since each contains those before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Fired:
 
     automation: Automation
     at: datetime
-    event_id: UUID | None  # of the event that completed it; None: nothing came in time, and nothing ever had
+    event_id: UUID | None  # of the event that completed it; None: no event came in time, and none ever had
     labels: Mapping[str, str]  # the values of `for_each`
     actions: tuple[TriggeredAction, ...]
 
@@ -57,23 +57,23 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is kept of an automation between events."""
+    """What Prefect keeps of an automation between events."""
 
     windows: tuple[Window, ...] = ()
-    children: Mapping[UUID, datetime] = field(default_factory=dict)  # triggers of a compound that fired, and when
+    children: Mapping[UUID, datetime] = field(default_factory=dict)  # children of a composite that fired, and when
 
 
 class Engine:
-    """Evaluates automations on events; at most one at a time in a process.
+    """Evaluates automations on events. It replaces parts of Prefect: use one at a time in a process.
 
     Args:
         variables: values of Prefect variables that templates name.
-        objects: other objects that templates name, such as {"prefect.flow-run.<id>": {...}}, as the API has them.
-        chained: whether a firing is an event that other automations see, as on the server; not, where the server's own
-            events are fed, for those are among them.
+        objects: other objects that templates name, such as {"prefect.flow-run.<id>": {...}}, as the API returns them.
+        chained: whether a firing is an event that other automations see, as on the server. False if events recorded by
+            a server are fed: firings are among those already.
 
     Raises:
-        WrongPrefect: this Prefect has not got what we use of it.
+        WrongPrefect: this version of Prefect lacks parts that the engine uses.
 
     """
 
@@ -97,7 +97,7 @@ class Engine:
         self._replacements = internals.Replacements(self._clock, self._memory, self, self.objects.client)
 
     def __enter__(self) -> Self:
-        """Begin a thread of our own: the caller may have a running event loop, or none."""
+        """Start a thread with its own event loop, since the caller may already run one."""
         with ExitStack() as stack:
             self._portal: BlockingPortal = stack.enter_context(start_blocking_portal())
             stack.callback(self._portal.call, triggers.reset)
@@ -110,33 +110,33 @@ class Engine:
         self._stack.close()
 
     def reset(self, now: datetime) -> None:
-        """Forget automations and events, and begin anew at a time."""
+        """Forget automations and events, and start again at a time."""
         self.now = now
         self._tick = None
         self._seen.clear()
         self._portal.call(self._clear)
 
     def load(self, automations: Sequence[Automation]) -> None:
-        """Make automations known, as they are from now on; those with ids that are known are replaced."""
+        """Load automations; one with a known id replaces the earlier version."""
         for each in automations:
             triggers.forget_automation(each.id)
             triggers.load_automation(each)
 
     def feed(self, event: ReceivedEvent) -> list[Fired]:
-        """Let time pass until an event is received, and evaluate it.
+        """Advance the clock to when an event is received, and evaluate the event.
 
         Returns:
-            What fired: by the clock before it, by the event, and by what its firings caused, in this order.
+            The firings, in this order: by the clock before the event, by the event, and by events that firings caused.
 
         """
         return self._portal.call(self._feed, event)
 
     def wait(self, until: datetime) -> list[Fired]:
-        """Let time pass; what fires because nothing came."""
+        """Advance the clock; return what fires because no event came."""
         return self._portal.call(self._wait, until)
 
     def state(self, automation_id: UUID) -> State:
-        """What is kept of an automation."""
+        """What is kept of an automation now."""
         windows = [each for each in self._memory.buckets.values() if each.automation_id == automation_id]
         children = {key[2]: each for key, each in self._memory.children.items() if key[0] == automation_id}
         return State(
@@ -145,7 +145,7 @@ class Engine:
         )
 
     def call(self, function: Any, *arguments: Any) -> Any:
-        """Run a coroutine function of Prefect in our thread, with our replacements in their place."""
+        """Run a coroutine function of Prefect in the engine's thread, with the replacements in place."""
 
         async def run() -> Any:
             with internals.replaced(self._replacements):
@@ -154,7 +154,7 @@ class Engine:
         return self._portal.call(run)
 
     async def publish(self, events: Sequence[Any]) -> None:
-        """Take what Prefect's engine emits: automations that fired. They are events like any other."""
+        """Record the automations that Prefect reports as fired; if chained, queue the reports as events."""
         for event in events:
             received = ReceivedEvent.model_validate(event, from_attributes=True)
             automation = triggers.automations_by_id[UUID(received.resource.id.rpartition(".")[2])]
@@ -172,11 +172,11 @@ class Engine:
                 self._caused.append(received)
 
     def create_actions_publisher(self) -> "_Actions":
-        """Take the actions of what fired last."""
+        """Return a publisher that adds actions to the last firing."""
         return _Actions(self._fired)
 
     def _clock(self, _: object = "UTC") -> datetime:
-        # Time passes while an event is evaluated: a sequence sorts what fired by it.
+        # Each reading advances the time: a sequence sorts its children's firings by it, so no two may be equal.
         self.now += STEP
         return self.now
 
@@ -196,7 +196,7 @@ class Engine:
             return self._taken()
 
     async def _follow(self) -> None:
-        """Evaluate what firings caused, and what that caused."""
+        """Evaluate the events that firings caused, and those that these caused in turn."""
         for _ in range(CHAIN):
             if not self._caused:
                 return
@@ -206,11 +206,11 @@ class Engine:
         raise BadFixture(f"Automations set each other off without end: {', '.join(names)}.")
 
     async def _evaluate(self, event: ReceivedEvent) -> None:
-        # The server remembers ids by its own clock; ours is another.
+        # The server forgets seen ids by the real clock; here the virtual clock decides.
         if self.now - self._seen.get(event.id, datetime.min.replace(tzinfo=UTC)) < SEEN_EXPIRATION:
             return
         self._seen[event.id] = self.now
-        with suppress(EventArrivedEarly):  # it follows an event that has not come yet, and is evaluated after it
+        with suppress(EventArrivedEarly):  # it `follows` an event that has not come yet, and is evaluated after it
             await triggers.reactive_evaluation(event)
 
     async def _wait(self, until: datetime) -> list[Fired]:
@@ -224,13 +224,13 @@ class Engine:
         return taken
 
     async def _pass(self, until: datetime) -> None:
-        """Do what the server does every 5 s, as often as it matters, until a time."""
+        """Run the server's 5 s loop until a time, without the rounds that change nothing."""
         tick = self._tick or self.now
         while tick <= until:
             self.now = max(tick, self.now)
             await self._periodic()
             await self._follow()
-            # Rounds in which nothing is due change nothing, but for the last: it forgets windows that ended.
+            # Skip the rounds in which nothing is due, except the last: it removes windows that ended.
             last = tick + TICK * int((until - tick).total_seconds() // TICK.total_seconds())
             due = min(triggers.next_proactive_runs.values(), default=until)
             rounds = max(1, ceil((due - tick).total_seconds() / TICK.total_seconds()))
@@ -247,7 +247,7 @@ class Engine:
 
 
 class _Actions:
-    """Takes the actions of the firing that was published last, as Prefect's actions service would get them."""
+    """Collects the actions of the last published firing, as Prefect's actions service would receive them."""
 
     def __init__(self, fired: list[Fired]) -> None:
         self._fired = fired
@@ -265,7 +265,7 @@ class _Actions:
 
 
 def automation(raw: Json) -> Automation:
-    """Make what the engine takes of an automation as the API has it.
+    """Convert an automation from the API's JSON for the engine.
 
     Raises:
         BadFixture: the server would refuse it; the text says why.
@@ -278,10 +278,10 @@ def automation(raw: Json) -> Automation:
 
 
 def event(raw: Json) -> ReceivedEvent:
-    """Make what the engine takes of an event as the API has it.
+    """Convert an event from the API's JSON for the engine.
 
     Raises:
-        BadFixture: it is no event; the text says why.
+        BadFixture: it is not an event; the text says why.
 
     """
     try:

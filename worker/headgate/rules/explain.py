@@ -1,4 +1,4 @@
-"""Why an automation fired on an event, or did not: what the server recorded, and Prefect's own rules replayed."""
+"""Why an automation fired on an event, or did not: from the server's records, and a replay by Prefect's own code."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,29 +19,29 @@ from headgate.rules.server import Server, resource_id
 from headgate.rules.verdicts import Explanation, Finding, Verdict
 from headgate.rules.waiting import waits_for
 
-FRESH = timedelta(seconds=15)  # until then, the server may not show yet what an event caused
+FRESH = timedelta(seconds=15)  # after an event: the server may not show yet what it caused
 RANK = {verdict: place for place, verdict in enumerate(Verdict)}
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What Prefect's rules make of the events that were asked for."""
+    """How Prefect's own code evaluates the requested events."""
 
     fired: dict[tuple[UUID, UUID], list[Fired]]  # by event and automation
-    states: dict[tuple[UUID, UUID], State]  # after the event, of automations that count
-    cut: bool  # more past events than are replayed
+    states: dict[tuple[UUID, UUID], State]  # after the event, of automations that count events
+    cut: bool  # there are more past events than are replayed
 
 
 def explain(facts: Facts, server: Server) -> list[Explanation]:
     """Say for each event and each automation whether it fired, and why.
 
     Args:
-        facts: what was read of the server.
-        server: to read on: what the automations counted before, and what runs became of.
+        facts: what was read from the server.
+        server: to read the rest from: earlier events that automations counted, and the runs that were started.
 
     Raises:
         PrefectUnavailable: the server does not answer.
-        WrongPrefect: Prefect differs from what is known of it.
+        WrongPrefect: this version of Prefect lacks parts that the engine uses.
 
     """
     events = [engine.event(each) for each in facts.events]
@@ -83,7 +83,7 @@ def explain(facts: Facts, server: Server) -> list[Explanation]:
 
 
 def _versions(facts: Facts, events: Sequence[ReceivedEvent], server: Server) -> list[Versions]:
-    """What the automations were like; asked of the server only where it can matter."""
+    """The versions of the automations; past ones are requested from the server only where they can matter."""
     oldest = min((event.received for event in events), default=datetime.now(UTC))
     plain = [versions(each) for each in facts.automations]
     doubtful = {
@@ -108,7 +108,7 @@ def _replay(
     taken: set[tuple[UUID, UUID]],
     server: Server,
 ) -> Replay:
-    """Run the events, and those before them that count, through Prefect's own evaluation."""
+    """Run the events, and the earlier ones that automations counted, through Prefect's own evaluation."""
     replay = Replay({}, {}, cut=False)
     concerned = [each for each in known if any(each.now.id == automation_id for _, automation_id in taken)]
     if not concerned:
@@ -127,7 +127,7 @@ def _replay(
         elif change.event is not None:
             event_id = change.event.id
             for fired in running.feed(change.event):
-                # What fires by the clock belongs to the event that it waited after.
+                # A firing by the clock belongs to the event that it waited after, not to the one fed now.
                 replay.fired.setdefault((fired.event_id or event_id, fired.automation.id), []).append(fired)
             if event_id in asked:
                 for each in counting:
@@ -141,7 +141,7 @@ def _before(counting: Sequence[Versions], end: datetime, server: Server) -> list
     if not names:
         return []
     since = min(each.created for each in counting)
-    # A window counts by when an event occurred, which may be long before the server got it.
+    # A window counts events by when they occurred, which may be long before the server received them.
     found = server.history(sorted(names), since - timedelta(days=7), end + timedelta(seconds=1), MOST)
     return [
         event
@@ -162,7 +162,7 @@ def _of_missed(event: ReceivedEvent, known: Versions) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """Judges what took an event, and did not fire by the server's record."""
+    """Judges automations with a trigger that takes an event, but no firing in the server's records."""
 
     running: Engine
     replay: Replay

@@ -1,4 +1,4 @@
-"""What is read from the server before anything is explained. Prefect is not needed for it: it loads meanwhile."""
+"""What is read from the server before anything is explained. It needs no import of Prefect, which loads meanwhile."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -10,27 +10,27 @@ from headgate.errors import WrongPrefect
 from headgate.rules.server import Server
 from headgate.rules.shape import Json
 
-SEEN = timedelta(minutes=30)  # for this long, the server passes over an event of the same id
-LARGEST = 1_500_000  # bytes of an event; PREFECT_EVENTS_MAXIMUM_SIZE_BYTES of a server as it comes
+SEEN = timedelta(minutes=30)  # for this long, the server ignores another event with the same id
+LARGEST = 1_500_000  # bytes of an event; a server's default of PREFECT_EVENTS_MAXIMUM_SIZE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What the server knows."""
 
-    events: Sequence[Json]  # that were asked for
+    events: Sequence[Json]  # the requested ones
     automations: Sequence[Json]
-    consequences: Sequence[Json]  # what Prefect recorded of firings that the events completed
-    sent: bool = True  # whether the events were; otherwise it is asked what they would do
-    notes: Mapping[str, str] = field(default_factory=dict)  # by event: what concerns it in every automation
+    consequences: Sequence[Json]  # Prefect's records of firings that the events completed
+    sent: bool = True  # whether the events were sent; otherwise explain what they would do
+    notes: Mapping[str, str] = field(default_factory=dict)  # by event: what holds for it in every automation
 
 
 def asked_for(server: Server, asked: Callable[[Server], Sequence[Json]]) -> Sequence[Json]:
-    """Read the events that are asked for, of a server whose rules can be judged here.
+    """Read the requested events, from a server that runs the Prefect version installed here.
 
     Raises:
         PrefectUnavailable: it does not answer.
-        WrongPrefect: it is of another version than ours, whose rules we would judge by.
+        WrongPrefect: it runs another version than ours, which would judge its rules.
         NotFound: it does not know the event.
 
     """
@@ -47,8 +47,8 @@ def gather(server: Server, events: Sequence[Json], *, sent: bool = True) -> Fact
     """Read what explaining these events needs.
 
     Args:
-        server: where from.
-        events: as `asked_for` gives them.
+        server: to read from.
+        events: as `asked_for` returns them.
         sent: whether they are on the server.
 
     Raises:
@@ -61,7 +61,7 @@ def gather(server: Server, events: Sequence[Json], *, sent: bool = True) -> Fact
         return Facts(events, automations, (), sent=False, notes=dict(notes))
     consequences = server.consequences([each["id"] for each in events])
     if any(each.get("actions_on_trigger") for each in automations):
-        # These name the firing as their cause, and not the event.
+        # The records of `actions_on_trigger` name the firing as their cause, not the event.
         fired = [each["id"] for each in consequences if each["event"] == "prefect.automation.triggered"]
         known = {each["id"] for each in consequences}
         consequences += [each for each in server.consequences(fired) if each["id"] not in known]
@@ -69,7 +69,7 @@ def gather(server: Server, events: Sequence[Json], *, sent: bool = True) -> Fact
 
 
 def _note(event: Json, server: Server) -> tuple[str, str] | None:
-    """Whether the server would pass over an event that has not been sent."""
+    """Say why the server would ignore or drop an event that has not been sent."""
     before = server.events({"id": {"id": [event["id"]]}}, limit=1)
     if before and datetime.now(UTC) - datetime.fromisoformat(before[0]["received"]) < SEEN:
         return event["id"], f"The server got an event of this id at {before[0]['received']}: it passes over another."

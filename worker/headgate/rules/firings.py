@@ -1,4 +1,4 @@
-"""A room to try rules in: automations on one side, events on the other, and what fired between them."""
+"""A room to try rules in: automations are loaded, events sent, and firings recorded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,7 +42,7 @@ class Firing:
         return [f"{each.kind} {each.target}" if each.target else each.kind for each in self.acts]
 
     def act(self, runs: str | None = None, kind: str | None = None) -> Act | None:
-        """The action that starts a run of a deployment, or is of a kind; the first, if neither is asked for."""
+        """The first action that runs this deployment, if one is given, and is of this kind, if one is given."""
         for each in self.acts:
             if runs in {None, each.target} and kind in {None, each.kind}:
                 return each
@@ -58,10 +58,10 @@ class Room:
     """Sends events to rules.
 
     Args:
-        running: evaluates.
-        rules: to be tried.
-        schemas: of the parameters of deployments, by the ids that stand for them.
-        variables: of Prefect, that templates name.
+        running: evaluates the rules.
+        rules: the rules to try.
+        schemas: parameter schemas of deployments, by the ids that stand for the deployments.
+        variables: values of Prefect variables that templates name.
 
     Raises:
         BadFixture: the server would refuse one of the automations.
@@ -85,7 +85,7 @@ class Room:
         self.fired: list[Firing] = []
 
     def begin(self, now: datetime) -> None:
-        """Forget all events, and begin at a time."""
+        """Forget all events, and start at a time."""
         self._began = now
         self._running.objects.variables = self._variables
         self._running.reset(now)
@@ -94,7 +94,7 @@ class Room:
         self.fired.clear()
 
     def send(self, raw: Json) -> Sequence[Firing]:
-        """Send an event, when it is received; what it makes fire."""
+        """Send an event at the time it is received; return what it makes fire."""
         event = engine.event(raw)
         fired = [self._firing(each) for each in self._running.feed(event)]
         self._events.append(event)
@@ -102,13 +102,13 @@ class Room:
         return fired
 
     def wait(self, until: datetime) -> Sequence[Firing]:
-        """Let time pass; what fires because nothing came."""
+        """Advance the clock; return what fires because no event came."""
         fired = [self._firing(each) for each in self._running.wait(until)]
         self.fired += fired
         return fired
 
     def why_not(self, name: str) -> Sequence[str]:
-        """Say why a rule did not fire on the events so far; the nearest of them, if there are several."""
+        """Say why a rule did not fire on the events so far, by the event that came closest."""
         found = next((each for each in self._automations if each.name == name), None)
         if found is None:
             known = ", ".join(repr(each.name) for each in self._automations)
@@ -130,7 +130,7 @@ class Room:
         return [f"{event.event}: {why}" for why in nearest.reasons]
 
     def _state_after(self, last: ReceivedEvent, automation_id: UUID) -> State:
-        """What was kept of an automation after an event: all are sent again, for only a test that fails asks."""
+        """What is kept of an automation after an event. It sends all events again: only a failing test asks."""
         state = State()
         self._running.reset(self._began)
         self._running.load(self._automations)

@@ -15,7 +15,7 @@ from headgate.rules.shape import Json
 from headgate.rules.sources import event_of, read, rules_of, span
 from headgate.rules.verdicts import Result
 
-START = datetime(2026, 1, 1, 12, tzinfo=UTC)  # of every case: the same events give the same result on each day
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)  # of every case, so that results do not depend on the day
 FILE = {"automations", "variables", "deployments", "cases"}
 CASE = {"name", "events", "expect", "wait", "starts"}
 EXPECTED = {"automation", "runs", "parameters", "at", "labels", "action", "says", "fails"}
@@ -26,11 +26,11 @@ def run_files(files: Sequence[Path], ours: Callable[[], object] | None = None) -
 
     Args:
         files: of cases.
-        ours: gives the automations that are meant by a file that names none.
+        ours: returns the automations for files that do not name any.
 
     Raises:
         BadFixture: a file cannot be read, or holds no cases.
-        WrongPrefect: Prefect differs from what is known of it.
+        WrongPrefect: this version of Prefect lacks parts that the engine uses.
 
     """
     written = [(path, _checked(path)) for path in files]  # all are read before any is run
@@ -85,7 +85,7 @@ def _run(running: Engine, path: Path, found: Mapping[str, Any]) -> Iterator[Resu
 
 
 def _schemas(deployments: Mapping[str, str]) -> dict[str, Json]:
-    """The parameters of deployments that are named with their flows, by the ids that stand for them."""
+    """The parameter schemas of deployments, from their flows, by the ids that stand for the deployments."""
     return {str(deployment(name)): schema_of(_flow(path)) for name, path in deployments.items()}
 
 
@@ -115,7 +115,7 @@ def _case(room: Room, case: Mapping[str, Any]) -> Iterator[str]:
 
 
 def differences(room: Room, expected: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Say where what fired differs from what was expected; of one automation, the first goes with the first."""
+    """Say where firings differ from the expected ones; those of one automation are paired in order."""
     left = list(room.fired)
     for each in expected:
         found = next((firing for firing in left if firing.automation == each["automation"]), None)
@@ -150,7 +150,7 @@ def _compare(found: Firing, expected: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _about(one: timedelta, other: timedelta) -> bool:
-    """Whether two times are one for a person; what waits for silence looks every 5 s."""
+    """Whether two times are within 1 ms: the engine adds microseconds. Proactive triggers fire on its 5 s ticks."""
     return abs(one - other) < timedelta(milliseconds=1)
 
 

@@ -1,4 +1,4 @@
-"""What an automation was like at a time, and the events that count for it: what `explain` replays."""
+"""How an automation was defined at a time, and which events count for it: what `explain` replays."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from prefect.server.events.schemas.events import ReceivedEvent
 from headgate.rules import engine
 from headgate.rules.shape import Json
 
-MOST = 1000  # past events that are replayed: the newest
+MOST = 1000  # past events that are replayed, the newest ones
 
 
 class Version(NamedTuple):
@@ -25,27 +25,27 @@ class Version(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """What is known of an automation over time, oldest first; at least one."""
+    """The known versions of an automation, oldest first; at least one."""
 
     created: datetime
     all: tuple[Version, ...]
 
     def at(self, moment: datetime) -> Automation:
-        """The automation as it was at a time; the oldest that is known, if it is older than that."""
+        """The automation as it was at a time; the oldest known version for a time before that."""
         return next((each.automation for each in reversed(self.all) if each.since <= moment), self.all[0].automation)
 
     @property
     def now(self) -> Automation:
-        """The automation as it is."""
+        """The automation as it is now."""
         return self.all[-1].automation
 
 
 def versions(raw: Json, changes: Iterable[Json] = ()) -> Versions:
-    """Put together what an automation was like.
+    """Collect the versions of an automation.
 
     Args:
         raw: as the server has it now.
-        changes: the events that tell how it was made and changed.
+        changes: the events of its creation and updates.
 
     """
     created, updated = moment(raw["created"]), moment(raw["updated"])
@@ -61,12 +61,12 @@ def versions(raw: Json, changes: Iterable[Json] = ()) -> Versions:
 
 
 def same(one: Automation, other: Automation) -> bool:
-    """Whether two automations are evaluated alike: triggers keep what they counted by their ids."""
+    """Whether two automations are evaluated alike. Trigger ids matter: counts are kept by them."""
     return one.enabled == other.enabled and one.trigger == other.trigger
 
 
 def moment(text: str) -> datetime:
-    """A time of the API."""
+    """Parse a time of the API."""
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
@@ -76,7 +76,7 @@ def leaves(automation: Automation) -> Sequence[EventTrigger]:
 
 
 def counts(automation: Automation) -> bool:
-    """Whether what an automation does with an event depends on those before it."""
+    """Whether an automation's reaction to an event depends on earlier events."""
     trigger = automation.trigger
     return not isinstance(trigger, EventTrigger) or bool(
         trigger.after or trigger.within or trigger.threshold > 1 or trigger.posture is Posture.Proactive
@@ -97,13 +97,13 @@ class Change(NamedTuple):
     """Something that happened: an event, or a change of an automation."""
 
     at: datetime
-    order: int  # at one time, automations change first
+    order: int  # at the same time, changes of automations come first
     event: ReceivedEvent | None
     automation: Automation | None
 
 
 def stream(events: Mapping[UUID, ReceivedEvent], known: Sequence[Versions], end: datetime) -> list[Change]:
-    """Put events and the changes of automations in the order that the server saw them."""
+    """Put events and the changes of automations in the order in which the server saw them."""
     changes = [
         Change(version.since, 0, None, version.automation)
         for each in known

@@ -1,7 +1,7 @@
-"""All that the offline engine uses of Prefect's server that Prefect does not promise to keep, in one table.
+"""The internals of Prefect's server that the offline engine uses, in one table.
 
-`check` looks at each part before anything is evaluated: where Prefect differs, the engine does not start, and says so
-in one line. tests/unit/test_rules_internals.py shows that each part takes effect.
+`check` verifies each part before anything is evaluated: if Prefect differs, the engine does not start, and says so in
+one line. tests/unit/test_rules_internals.py shows that each part takes effect.
 """
 
 import inspect
@@ -17,7 +17,7 @@ from prefect import __version__
 
 from headgate.errors import WrongPrefect
 
-VERSION = "3.8.8"  # that the table was written for, and the conformance tests run against
+VERSION = "3.8.8"  # the table is written for it, and the conformance tests run against it
 
 
 class EnginePart(NamedTuple):
@@ -25,7 +25,7 @@ class EnginePart(NamedTuple):
 
     module: str
     name: str  # of an attribute, dotted below a class
-    signature: str | None  # the names of its parameters; None: it is not called
+    signature: str | None  # the names of its parameters; None: it is not callable
     why: str
 
 
@@ -88,18 +88,18 @@ STORAGE = ("automations_session", *(part.name for part in PARTS if part.why in K
 
 
 class Bus(Protocol):
-    """What stands in the place of the server's message bus."""
+    """Replaces the server's message bus."""
 
     async def publish(self, events: Sequence[Any]) -> None:
         """Take events that Prefect emits itself: prefect.automation.triggered."""
 
     def create_actions_publisher(self) -> Any:
-        """A context manager whose value takes actions, by `publish_data(bytes, attributes)`."""
+        """Return a context manager whose value takes actions, by `publish_data(bytes, attributes)`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replacements:
-    """What stands in the place of parts of Prefect while the engine evaluates."""
+    """What replaces parts of Prefect while the engine evaluates."""
 
     now: Callable[..., Any]
     storage: object  # has a method for each of STORAGE
@@ -109,17 +109,17 @@ class Replacements:
 
 @cache
 def check() -> None:
-    """See to it that all is there, and takes what we give.
+    """Check that every part exists and takes the parameters that the engine passes.
 
     Raises:
-        WrongPrefect: it is not; the text names what differs.
+        WrongPrefect: one does not; the text names it.
 
     """
     for part in PARTS:
         found: Any = import_module(part.module)
         for name in part.name.split("."):
             found = getattr(found, name, None)
-        # `db_injector` hides the function, and `retry_async_fn` and asynccontextmanager wrap theirs.
+        # `db_injector`, `retry_async_fn` and asynccontextmanager wrap the function whose parameters count.
         found = inspect.unwrap(found) if callable(found) else found
         taken = " ".join(inspect.signature(found).parameters) if callable(found) else None
         if taken != part.signature:
@@ -131,7 +131,7 @@ def check() -> None:
 
 @contextmanager
 def replaced(by: Replacements) -> Iterator[None]:
-    """Put our own in the place of parts of Prefect, in this process, until the end of the block."""
+    """Replace parts of Prefect, in this process, until the end of the block."""
     import prefect.types._datetime as times  # noqa: PLC0415 - the table says why
     from prefect.server.events import actions, triggers  # noqa: PLC0415 - after `check`
 
@@ -145,7 +145,7 @@ def replaced(by: Replacements) -> Iterator[None]:
         for (place, name), replacement in ours.items():
             stack.callback(setattr, place, name, getattr(place, name))
             setattr(place, name, replacement)
-        # A template that fails is logged with its traceback; its reason is in what we give back.
+        # Prefect logs a failing template with its traceback; our result has the reason already.
         log = logging.getLogger("prefect.server")
         stack.callback(log.setLevel, log.level)
         log.setLevel(logging.CRITICAL + 1)

@@ -1,7 +1,7 @@
 """What Prefect's evaluation keeps between events, in memory instead of its database: windows, and firings of children.
 
-Each method stands in the place of the function of `prefect.server.events.triggers` of its name, and does what its SQL
-does. The evaluation that calls them stays Prefect's.
+Each method replaces the function of the same name in `prefect.server.events.triggers`, and does what its SQL does. The
+evaluation that calls them is still Prefect's.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -33,7 +33,7 @@ class Bucket:
 
     @property
     def key(self) -> Key:
-        """What there is one of."""
+        """What identifies a window."""
         return self.automation_id, self.trigger_id, tuple(self.bucketing_key)
 
 
@@ -47,7 +47,7 @@ class ChildFiring:
 
 
 class Session:
-    """A transaction: there is nothing to commit."""
+    """A transaction with nothing to commit."""
 
     async def commit(self) -> None:
         """Do nothing."""
@@ -66,7 +66,7 @@ class Memory:
         self.children.clear()
 
     def sweep(self, older_than: datetime) -> None:
-        """Forget the windows that ended; what `sweep_closed_buckets` does."""
+        """Forget the windows that ended, as `sweep_closed_buckets` does."""
         for each in [each for each in self.buckets.values() if each.end <= older_than]:
             del self.buckets[each.key]
 
@@ -113,7 +113,7 @@ class Memory:
         last_event: ReceivedEvent | None,
         initial_count: int = 0,
     ) -> Bucket:
-        """Find a window, or begin one; the event is noted in both."""
+        """Find a window, or begin one; note the event in either case."""
         made = Bucket(trigger.automation.id, trigger.id, tuple(bucketing_key), start, end, initial_count, last_event)
         found = self.buckets.setdefault(made.key, made)
         found.last_event = last_event or found.last_event
@@ -126,7 +126,7 @@ class Memory:
         count: int,
         last_event: ReceivedEvent | None,
     ) -> Bucket:
-        """Count an event in a window, which is made anew if it is gone."""
+        """Count an event in a window; recreate the window if it is gone."""
         found = self.buckets.get(bucket.key)
         if found is None:
             found = self.buckets[bucket.key] = Bucket(*bucket.key, bucket.start, bucket.end, count, None)
@@ -146,7 +146,7 @@ class Memory:
         triggered_at: datetime | None = None,
         last_event: ReceivedEvent | None = None,
     ) -> Bucket:
-        """Begin a window, in the place of the one that there was."""
+        """Begin a window, which replaces the existing one."""
         made = Bucket(trigger.automation.id, trigger.id, tuple(bucketing_key), start, end, count, last_event)
         made.triggered_at = triggered_at
         self.buckets[made.key] = made
@@ -157,7 +157,7 @@ class Memory:
         self.buckets.pop(bucket.key, None)
 
     async def acquire_composite_trigger_lock(self, session: Session, trigger: CompositeTrigger) -> None:
-        """Lock nothing: nobody else is here."""
+        """Lock nothing: only one evaluation runs at a time."""
 
     async def clear_old_child_firings(
         self,
@@ -171,7 +171,7 @@ class Memory:
                 del self.children[key]
 
     async def upsert_child_firing(self, session: Session, firing: Firing) -> ChildFiring:
-        """Note that a child fired, in the place of its firing before."""
+        """Note that a child fired; this replaces its previous firing."""
         parent: Any = firing.trigger.parent
         made = ChildFiring(firing.id, firing.triggered, firing)
         self.children[firing.trigger.automation.id, parent.id, firing.trigger.id] = made
@@ -187,7 +187,7 @@ class Memory:
         trigger: CompositeTrigger,
         firing_ids: Sequence[UUID],
     ) -> set[UUID]:
-        """Use up firings of children; which there were."""
+        """Remove firings of children; return the ids of those that existed."""
         used = {
             key: each.child_firing_id
             for key in self._of(trigger)

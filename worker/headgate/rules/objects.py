@@ -1,4 +1,4 @@
-"""What templates name besides the event: Prefect variables, and objects such as a flow run. Given, not fetched."""
+"""What templates name besides the event: Prefect variables, and objects such as a flow run. Nothing is fetched."""
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -10,10 +10,10 @@ from headgate.rules.shape import Json
 
 
 class Objects:
-    """Stands in the place of the client that Prefect's actions fetch objects with.
+    """Replaces the client with which Prefect's actions fetch objects.
 
     Args:
-        variables: of Prefect, by name.
+        variables: values of Prefect variables, by name.
         objects: by resource id, such as "prefect.flow-run.<id>".
 
     """
@@ -43,7 +43,7 @@ class _Client:
         return {name: value for name, value in self._given.variables.items() if names is None or name in names}
 
     def __getattr__(self, name: str) -> object:
-        # read_flow_run_raw, read_work_queue_status_raw, ...: what is not given does not exist.
+        # read_flow_run_raw, read_work_queue_status_raw, ...: the answer is 404 for what was not given.
         if not (name.startswith("read_") and name.endswith("_raw")):
             raise AttributeError(name)
         kind = name.removeprefix("read_").removesuffix("_raw").removesuffix("_status").removesuffix("_v2")

@@ -1,4 +1,4 @@
-"""Why an event trigger does not take an event, in words. Whether it does is for Prefect's own classes to say."""
+"""Why an event trigger does not take an event, in words. Prefect's own classes decide whether it does."""
 
 from dataclasses import dataclass
 
@@ -16,13 +16,13 @@ class Miss:
     """Why a trigger does not take an event."""
 
     named: bool  # whether the event's name is one of those it waits for
-    reasons: tuple[str, ...]  # the one to mend first comes first
+    reasons: tuple[str, ...]  # the one to fix first comes first
 
 
 def miss(trigger: EventTrigger, event: ReceivedEvent) -> Miss | None:
     """Say why a trigger does not take an event; None: it does."""
-    # The server looks the name up in an index of globs, then matches it with an expression of its own, as a prefix;
-    # what it takes is then counted only if it is expected, or starts the wait.
+    # The server looks the name up in an index of globs, then matches it as a prefix with a regular expression of its
+    # own. An event that passes counts only if the trigger expects it, or if it starts the wait (`after`).
     named = trigger.expects(event.event) or trigger.starts_after(event.event)
     if not (named and trigger.event_pattern.match(event.event)):
         return Miss(False, (_name(trigger, event.event),))  # noqa: FBT003 - the field is named above
@@ -55,7 +55,7 @@ def _name(trigger: EventTrigger, name: str) -> str:
 
 
 def _labels(specification: ResourceSpecification, resource: Resource) -> list[str]:
-    """Which labels of a resource are not what a specification wants."""
+    """Say which labels of a resource do not match a specification."""
     found = []
     for label, patterns in specification.items():
         value = resource.get(label)

@@ -1,4 +1,4 @@
-"""What the server recorded of firings, and what their actions became."""
+"""What the server recorded of firings, and what became of their actions."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ FAILED = "prefect.automation.action.failed"
 PREFIX = "prefect.automation.action."
 LONG = 300  # characters of an answer that are shown
 
-Firings = list[tuple[Json, list[Json]]]  # each with what came of its actions
+Firings = list[tuple[Json, list[Json]]]  # each with the outcomes of its actions
 
 
 def firings(facts: Facts) -> dict[tuple[UUID, UUID], Firings]:
@@ -48,7 +48,7 @@ def finding(automation: Automation, found: Firings) -> Finding:
 
 
 def deleted(found: Firings) -> Finding:
-    """Say what an automation did that is no longer there."""
+    """Say what an automation did that was deleted since."""
     firing, _ = found[0]
     actions = [_done({"type": each["payload"]["action_type"]}, each) for _, outcomes in found for each in outcomes]
     return Finding(
@@ -70,7 +70,7 @@ def planned(engine: Engine, fired: Fired) -> Iterator[Done]:
 
 
 def named(explanations: Sequence[Explanation], server: Server) -> list[Explanation]:
-    """Put names in the place of ids, and the runs' states and parameters beside them."""
+    """Replace ids with names, and add the states and parameters of runs."""
     actions = [action for each in explanations for one in each.findings for action in one.actions]
     runs = server.runs(sorted({each.run_id for each in actions if each.run_id}))
     targets = {each.target for each in actions if each.target and each.kind.endswith("-deployment")}
@@ -130,7 +130,7 @@ def _failure(told: Json) -> str | None:
 
 
 def _answer(told: Json) -> str | None:
-    """What a webhook answered, if that is an error: Prefect calls it executed all the same."""
+    """The answer of a webhook, if it is an HTTP error: Prefect records such an action as executed."""
     if told.get("status_code", 0) < 400:  # noqa: PLR2004 - HTTP: an error
         return None
     return f"it answered {told['status_code']}: {str(told.get('response_body', ''))[:LONG]}"

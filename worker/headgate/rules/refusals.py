@@ -1,6 +1,6 @@
 """What `plan` refuses: automations that are known never to fire, to fire on everything, or to feed themselves.
 
-Each check states something that was measured on Prefect 3.8.8; what is only likely is not refused.
+Each check rests on a measurement on Prefect 3.8.8; what only probably fails is not refused.
 """
 
 import re
@@ -22,7 +22,7 @@ from headgate.rules.shape import (
 )
 from headgate.rules.templates import template_refusals
 
-# Resources whose id ends with a UUID: a name in its place, which Prefect's UI offers for work pools, matches nothing.
+# Resources whose id ends with a UUID. A name instead, as Prefect's UI offers for work pools, matches nothing.
 WITH_UUID = (
     "automation",
     "block-document",
@@ -37,17 +37,17 @@ WITH_UUID = (
     "work-queue",
 )
 ANY = UUID(int=0)  # stands for an id that is not known yet
-STATES = ("Scheduled", "Pending", "Running", "Completed")  # that a run of a deployment comes to
+STATES = ("Scheduled", "Pending", "Running", "Completed")  # that a run of a deployment goes through
 
 
 def refusals(automation: Json) -> list[str]:
     """Say why an automation must not be applied.
 
     Args:
-        automation: as the API has it: `AutomationCore.model_dump(mode="json")`, or an answer of the server.
+        automation: the API's JSON: `AutomationCore.model_dump(mode="json")`, or an answer of the server.
 
     Returns:
-        Reasons, a sentence or two each, with what to write instead; none if there is nothing against it.
+        Reasons, a sentence or two each, with what to write instead; empty if there are none.
 
     """
     trigger = automation["trigger"]
@@ -113,7 +113,7 @@ def _of_labels(trigger: Json) -> Iterator[str]:
 
 
 def no_resource(pattern: str) -> bool:
-    """Whether no event of a Prefect server of one's own has such a resource."""
+    """Whether no event of a self-hosted Prefect server has such a resource."""
     if pattern.startswith("prefect-cloud."):
         return True
     kind, _, identity = pattern.removeprefix("prefect.").partition(".")
@@ -127,7 +127,7 @@ def no_resource(pattern: str) -> bool:
 
 
 def _of_our_events(trigger: Json) -> Iterator[str]:
-    """What a trigger on our events alone wants that none of them has."""
+    """Find what a trigger on Headgate's events alone wants, and none of them has."""
     names = {*(trigger.get("expect") or ()), *(trigger.get("after") or ())}
     known = examples()
     if not names or not names <= known.keys():
@@ -153,7 +153,7 @@ def _of_our_events(trigger: Json) -> Iterator[str]:
 
 
 def _may_begin(pattern: str, kind: str) -> bool:
-    """Whether a pattern may match what begins so; what is negated may match anything."""
+    """Whether a pattern may match a resource of this kind; a negated pattern may match anything."""
     fixed = re.split(r"[*?\[]", pattern)[0]
     return pattern.startswith("!") or fixed.startswith(kind) or (kind.startswith(fixed) and fixed != pattern)
 
@@ -170,7 +170,7 @@ def _of_counts(trigger: Json) -> Iterator[str]:
 
 
 def _feeds_itself(automation: Json) -> Iterator[str]:
-    """Find automations that fire again on what they cause: those that are switched off cannot."""
+    """Say if an automation fires again on events that it causes; one that is switched off cannot."""
     leaves = leaves_of(automation["trigger"])
     if not automation.get("enabled", True) or any(each.get("posture") != "Reactive" for each in leaves):
         return
@@ -184,7 +184,7 @@ def _feeds_itself(automation: Json) -> Iterator[str]:
 
 
 def _caused(automation: Json) -> Iterator[tuple[str, Json, list[Json]]]:
-    """The events that each firing causes, with the labels that are known before."""
+    """The events that each firing causes, with the labels that are known in advance."""
     own = {
         RESOURCE_ID: f"prefect.automation.{automation.get('id') or ANY}",
         "prefect.resource.name": automation["name"],

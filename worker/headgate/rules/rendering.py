@@ -1,4 +1,4 @@
-"""What an action would do: its parameters and texts, rendered by Prefect's own machinery. Nothing is done."""
+"""What an action would do: its parameters and texts, rendered by Prefect's own code. Nothing is executed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class Act:
 
     kind: str  # as Prefect calls it: "run-deployment"
     target: str | None  # the id of what it acts on: a deployment, a block, a pool; None: inferred from the event
-    parameters: Mapping[str, object] | None = None  # of a run, as the server would give them
+    parameters: Mapping[str, object] | None = None  # of a run, as the server would pass them
     texts: Mapping[str, str] = field(default_factory=dict)  # of a notification or a webhook, by field
     problem: str | None = None  # why it would fail
 
@@ -29,9 +29,10 @@ def render(engine: Engine, fired: Fired, schemas: Mapping[str, Json] | None = No
     """Say what the actions of a firing would do.
 
     Args:
-        engine: that it fired in.
+        engine: the engine that it fired in.
         fired: the firing.
-        schemas: of the parameters of deployments, by their ids: what does not fit is refused, as by the server.
+        schemas: parameter schemas of deployments, by their ids; parameters that do not fit are refused, as by the
+            server.
 
     """
     return [_render(engine, each, schemas or {}) for each in fired.actions]
@@ -65,11 +66,11 @@ def _texts(engine: Engine, triggered: TriggeredAction, *fields: str) -> dict[str
 
 
 def _misfit(parameters: Mapping[str, object], schema: Json | None) -> str | None:
-    """Why the server would refuse to make a run with these parameters."""
+    """Why the server would refuse to create a run with these parameters."""
     if schema is None:
         return None
     try:
-        # What the deployment's own parameters add is not known here.
+        # A required parameter may be absent: the deployment's own parameters, unknown here, may provide it.
         validate(dict(parameters), dict(schema), raise_on_error=True, ignore_required=True)
     except ValidationError as error:
         return str(error)

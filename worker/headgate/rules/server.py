@@ -1,6 +1,6 @@
 """The Prefect server as `explain` reads it: events, automations, and what came of them. Plain HTTP, raw JSON.
 
-Raw, because the client's classes leave out when an automation was made and changed, and the ids of its triggers.
+Raw, because the client's classes leave out when an automation was created and updated, and the ids of its triggers.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,12 +14,12 @@ import httpx
 from headgate.errors import NotFound, PrefectUnavailable
 from headgate.rules.shape import RESOURCE_ID, Json
 
-PAGE = 200  # automations; the server takes no more
+PAGE = 200  # objects in one answer, the server's maximum
 CHANGES = ("prefect.automation.created", "prefect.automation.updated")
 
 
 class Server:
-    """Reads a Prefect server.
+    """Reads from a Prefect server.
 
     Args:
         api: http://host:port/api.
@@ -31,7 +31,7 @@ class Server:
     def __init__(self, api: str, *, auth: str | None = None, timeout: float = 30) -> None:
         self._api = api
         user, _, password = (auth or "").partition(":")
-        # Without TLS, the authorities are not loaded: a megabyte.
+        # Without TLS, do not load the CA certificates: they take a megabyte.
         self._client = httpx.Client(
             base_url=api,
             timeout=timeout,
@@ -40,7 +40,7 @@ class Server:
         )
 
     def __enter__(self) -> Self:
-        """Nothing is opened before it is needed."""
+        """Open nothing yet: the first request does."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -76,12 +76,12 @@ class Server:
         return found[0]
 
     def last_events(self, count: int, names: Sequence[str] = ()) -> list[Json]:
-        """The newest events, newest first: those of these names, or all but Prefect's own."""
+        """The newest events, newest first: those with these names, or all except Prefect's own."""
         asked = _names(names) if names else {"exclude_prefix": ["prefect."]}
         return self.events({"event": asked, "order": "DESC"}, limit=count)
 
     def events_of_arrival(self, number: int) -> list[Json]:
-        """The events about an arrival, and those of its pipeline that name it, oldest first.
+        """The events about an arrival, then those about pipelines that name it, each oldest first.
 
         Raises:
             NotFound: the server has none of them.
@@ -105,14 +105,14 @@ class Server:
         return self.events({"related": {"id": related}, "order": "ASC"}, limit=5000) if related else []
 
     def changes(self, automation_ids: Iterable[str]) -> list[Json]:
-        """The events that tell how automations were made and changed, oldest first."""
+        """The events of the creation and updates of automations, oldest first."""
         resources = [f"prefect.automation.{each}" for each in automation_ids]
         if not resources:
             return []
         return self.events({"event": {"name": CHANGES}, "resource": {"id": resources}, "order": "ASC"}, limit=5000)
 
     def history(self, names: Sequence[str], since: datetime, until: datetime, limit: int) -> list[Json]:
-        """The events whose names fit any of these patterns, newest first, within a time."""
+        """The events in a time range whose names may match any of these patterns, newest first; see `_names`."""
         occurred = {"since": since.isoformat(), "until": until.isoformat()}
         return self.events({"event": _names(names), "occurred": occurred, "order": "DESC"}, limit=limit)
 
@@ -133,7 +133,7 @@ class Server:
         return {each["name"]: each["value"] for each in self._ask("POST", "/variables/filter", {"limit": PAGE})}
 
     def events(self, asked: Mapping[str, object], *, limit: int) -> list[Json]:
-        """Read events page by page, at most so many."""
+        """Read events page by page, at most `limit`."""
         page = self._ask("POST", "/events/filter", {"filter": asked, "limit": min(limit, 50)})
         found: list[Json] = page["events"]
         while page["next_page"] and len(found) < limit:
@@ -167,7 +167,7 @@ class Server:
 
 
 def _names(patterns: Sequence[str]) -> dict[str, object]:
-    """A filter for event names; the server knows exact names and prefixes, not globs."""
+    """A filter for event names. The server knows exact names and prefixes, not globs, so it may let more through."""
     prefixes = sorted({each.partition("*")[0] for each in patterns if "*" in each})
     exact = sorted(each for each in patterns if "*" not in each)
     if not prefixes:

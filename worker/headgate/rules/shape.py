@@ -1,4 +1,4 @@
-"""Automations as JSON: walk through what `AutomationCore.model_dump(mode="json")` or the server's API gives."""
+"""Automations as JSON: walk through what `AutomationCore.model_dump(mode="json")` or the server's API returns."""
 
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -14,7 +14,7 @@ def triggers_of(trigger: Json, place: str = "") -> Iterator[tuple[str, Json]]:
     """Walk through a trigger and all below it.
 
     Yields:
-        Where it stands, such as "trigger 2 of the compound: ", empty for the outermost; and the trigger.
+        Its place, such as "trigger 2 of the compound: ", empty for the outermost; and the trigger.
 
     """
     yield place, trigger
@@ -23,7 +23,7 @@ def triggers_of(trigger: Json, place: str = "") -> Iterator[tuple[str, Json]]:
 
 
 def leaves_of(trigger: Json) -> list[Json]:
-    """The event triggers of a trigger."""
+    """The event triggers within a trigger, itself included."""
     return [each for _, each in triggers_of(trigger) if each.get("type") not in COMPOSITE]
 
 
@@ -37,7 +37,7 @@ def actions_of(automation: Json) -> list[Json]:
 
 
 def specifications_of(trigger: Json) -> list[tuple[str, Json]]:
-    """What a trigger wants of labels: ("match", {label: pattern or patterns}) and one for each related resource."""
+    """The labels a trigger wants: ("match", {label: pattern or patterns}), and one such pair per related resource."""
     related = trigger.get("match_related") or []
     return [
         ("match", trigger.get("match") or {}),
@@ -46,12 +46,12 @@ def specifications_of(trigger: Json) -> list[tuple[str, Json]]:
 
 
 def patterns_of(value: object) -> list[str]:
-    """The patterns that a label may match: the API takes one, or a list."""
+    """The patterns for a label: the API takes one, or a list."""
     return [str(each) for each in value] if isinstance(value, list | tuple | set) else [str(value)]
 
 
 def matches(patterns: object, value: str | None) -> bool:
-    """Whether a label's value fits any of the patterns, as Prefect has it: globs, `!` negates, no label never fits."""
+    """Whether a label's value matches any pattern, as in Prefect: globs, `!` negates, a missing label never matches."""
     if value is None:
         return False
     return any(

@@ -1,4 +1,4 @@
-"""Events and automations as people write them in files, made into what Prefect's API has."""
+"""Events and automations as people write them in files, converted to the JSON of Prefect's API."""
 
 import json
 import re
@@ -29,7 +29,7 @@ NAMED: Mapping[str, Callable[[str], UUID]] = {
 }
 SPAN = re.compile(r"(-?\d+(?:\.\d+)?) *([a-z]*)")
 OF_API = {"event", "id", "occurred", "received", "resource", "related", "payload", "follows"}
-SHORT = {"labels", "pipeline", "age"}  # what spares typing
+SHORT = {"labels", "pipeline", "age"}  # shorthands
 
 
 def read(path: Path) -> Any:
@@ -53,10 +53,10 @@ def read(path: Path) -> Any:
 
 
 def read_events(path: Path) -> list[Json]:
-    """Read an event, or a list of them, that has not been sent; as if it came now.
+    """Read one event, or a list of them, that have not been sent, as if they arrived now.
 
     Raises:
-        BadFixture: that is not what the file holds.
+        BadFixture: the file holds something else.
 
     """
     found = read(path)
@@ -67,12 +67,12 @@ def read_events(path: Path) -> list[Json]:
 
 
 def event_of(written: object, received: datetime) -> Json:
-    """Make an event of what people write.
+    """Convert an event as people write it.
 
     Args:
-        written: as the API has it. `resource` may be its id alone, with `labels` beside it. An event of the catalogue
-            needs neither: `pipeline` and the payload tell them. `age` says how long ago it occurred.
-        received: when the server gets it.
+        written: the fields of the API. `resource` may be just its id, with `labels` beside it. An event of the
+            catalogue needs neither: they follow from `pipeline` and the payload. `age` says how long ago it occurred.
+        received: when the server receives it.
 
     Raises:
         BadFixture: something is missing, or unknown.
@@ -98,7 +98,7 @@ def event_of(written: object, received: datetime) -> Json:
 
 
 def _about(written: Mapping[str, Any]) -> tuple[Json, Sequence[Json], Json]:
-    """What an event is about, and what it carries."""
+    """The resource, the related resources and the payload of an event."""
     resource, payload = written.get("resource"), written.get("payload") or {}
     if isinstance(resource, str):
         return {RESOURCE_ID: resource}, (), payload
@@ -120,10 +120,10 @@ def _about(written: Mapping[str, Any]) -> tuple[Json, Sequence[Json], Json]:
 
 
 def span(written: object) -> timedelta:
-    """A time: seconds, or such as 20s, 5 min, 1h, 2d.
+    """Parse a duration: seconds, or a text such as 20s, 5 min, 1h, 2d.
 
     Raises:
-        BadFixture: it is none.
+        BadFixture: it is not a duration.
 
     """
     found = SPAN.fullmatch(str(written).strip())
@@ -133,7 +133,7 @@ def span(written: object) -> timedelta:
 
 
 def named_id(text: str) -> UUID:
-    """The UUID that a text is, or that stands for it: the same for the same text."""
+    """The UUID that a text spells, or one derived from it: the same text always gives the same UUID."""
     return _uuid(text) or uuid5(NAMESPACE_URL, text)
 
 
@@ -150,11 +150,12 @@ def rules_of(written: object, folder: Path) -> Rules:
 
     Args:
         written: "package.module:NAME" of a list; a file of JSON or YAML; or the automations themselves, as the API or
-            Prefect's classes have them. Where the API has an id, a name as `headgate.deployment` takes it will do.
-        folder: where the file of a relative path is.
+            Prefect's classes have them. Where the API has an id, a name as `headgate.deployment` takes it also works.
+        folder: where the relative path of a file starts.
 
     Raises:
-        BadFixture: there is no such thing.
+        BadFixture: the file cannot be read, or something in it is not an automation.
+        BadPipeline: `package.module:NAME` cannot be imported.
 
     """
     if isinstance(written, str) and ":" in written:
@@ -180,7 +181,7 @@ def _automation(written: Any, number: int, names: dict[str, str]) -> Json:
 
 
 def _trigger(written: Any) -> Any:
-    """Add what every event trigger needs and nobody writes."""
+    """Add the fields that every event trigger needs and people leave out."""
     if not isinstance(written, Mapping):
         return written
     if "triggers" in written:

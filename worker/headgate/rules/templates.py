@@ -1,4 +1,4 @@
-"""Templates of actions: what Prefect's Jinja environment will not take, and names that no template has."""
+"""Templates of actions: what Prefect's Jinja environment rejects, and names that do not exist in templates."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment, nodes
 
 KIND = "__prefect_kind"
-# Templates of the other fields of actions are not rendered.
+# Prefect renders these fields, and the parameters of run-deployment; templates in other fields stay as they are.
 TEXTS = {"send-notification": ("subject", "body"), "call-webhook": ("payload",)}
 
 # The context of a template; prefect.server.events.actions.JinjaTemplateAction._template_context.
@@ -63,7 +63,7 @@ def template_refusals(action: Json) -> list[str]:
 
 
 def templates_of(action: Json) -> Iterator[tuple[str, str, bool]]:
-    """Walk through the templates of an action: where it stands, its text, and whether its value keeps its type."""
+    """Walk through the templates of an action: place, text, and whether the rendered value keeps its type."""
     for field in TEXTS.get(action.get("type", ""), ()):
         if isinstance(action.get(field), str):
             yield field, action[field], False
@@ -128,7 +128,7 @@ def _misread(template: str, tree: "nodes.Template") -> Iterator[str]:
 
 
 def _not_json(template: str, tree: "nodes.Template") -> Iterator[str]:
-    """A lone expression has to be JSON: Prefect says no more than `InvalidJinja()` when it is not."""
+    """Refuse a lone expression whose value JSON cannot hold: Prefect's own error says only `InvalidJinja()`."""
     from jinja2 import nodes  # noqa: PLC0415 - as above
 
     outputs = [each for output in tree.find_all(nodes.Output) for each in output.nodes]
@@ -168,7 +168,7 @@ def _listed(names: set[str]) -> str:
 
 @cache
 def _environment() -> "Environment":
-    """The environment that the server renders in."""
+    """The environment in which the server renders."""
     from jinja2 import ChainableUndefined  # noqa: PLC0415 - Prefect's server takes half a second to import
     from prefect.server.events.jinja_filters import all_filters  # noqa: PLC0415
     from prefect.server.utilities.user_templates import UserTemplateEnvironment  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""What `headgate automations` says: of an automation and an event, and of a test case."""
+"""What `headgate automations` reports: on an automation and an event, and on a test case."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,22 +6,22 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """What became of an event in an automation; in the order that people want to know."""
+    """What became of an event in an automation; in the order of interest, which reports follow."""
 
     FIRED = "fired"
-    WOULD_FIRE = "would fire"  # of an event that has not been sent
-    LOST = "should have fired"  # and the server has no record of it
+    WOULD_FIRE = "would fire"  # on an event that has not been sent
+    LOST = "should have fired"  # but the server has no record of it
     TOO_RECENT = "not seen yet"
     WAITS = "waits"
     OFF = "switched off"
     LATER = "made later"
-    DIFFERS = "differs"  # it waits for events of this name, and others of its conditions do not hold
+    DIFFERS = "differs"  # it waits for events of this name, but other conditions do not hold
     OTHER = "other events"
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """An action of a firing, and what came of it."""
+    """An action of a firing, and its outcome."""
 
     kind: str  # as Prefect calls it: "run-deployment"
     status: str  # "executed", "failed", "triggered, but not executed", "would run"
@@ -29,7 +29,7 @@ class Done:
     run: str | None = None  # the name of the flow run
     run_id: str | None = None
     state: str | None = None  # of the run
-    parameters: Mapping[str, object] | None = None  # of the run, typed
+    parameters: Mapping[str, object] | None = None  # of the run, with their types
     detail: str | None = None  # why it failed; what a webhook answered; a text
 
 
@@ -53,13 +53,13 @@ class Explanation:
     event: str
     occurred: str
     resource: str
-    note: str | None = None  # what concerns the event in every automation
+    note: str | None = None  # what holds for the event in every automation
     findings: tuple[Finding, ...] = field(default_factory=tuple)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a case."""
+    """The outcome of a test case."""
 
     file: str
     name: str

@@ -26,7 +26,7 @@ def waits_for(automation: Automation, event: ReceivedEvent, state: State) -> tup
 
     Args:
         automation: as it was at that time.
-        event: one of its triggers takes it.
+        event: an event that one of its triggers takes.
         state: what was kept of the automation after the event.
 
     """
