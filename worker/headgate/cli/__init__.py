@@ -1,8 +1,8 @@
 """The `headgate` command: parses, calls, prints; no logic.
 
-Exit codes: 0 all went well; 1 it was done, and the answer is no (something is not persisted, a check failed);
-2 something has to be changed first, said in one line. What `headgate up` has started ends with 75 instead if another
-start may end otherwise.
+Exit codes: 0 success; 1 the command ran, and the answer is no (something is not persisted, a check failed);
+2 something has to be changed first, reported in one line. A process that `headgate up` started ends with 75 instead if
+another start may succeed.
 """
 
 import importlib.metadata
@@ -23,7 +23,7 @@ app = App(
     version_flags=["--version"],
 )
 processes.register(app)
-# By their paths, so that each is imported when it is asked for: they load polars, which the others do without.
+# By path, so that each is imported only when it runs: they load polars, which the commands above do not need.
 for path, name, text in (
     ("project:init", "init", "Make an example project to begin with."),
     (
@@ -58,7 +58,7 @@ app.register_install_completion_command()
 
 
 def main(tokens: Sequence[str] | None = None) -> None:
-    """Run the command line; an error of ours is one line on standard error, and exit code 2.
+    """Run the command line; a HeadgateError is one line on standard error, and exit code 2 or 75.
 
     Args:
         tokens: the command and its options; those of this process if left out.
@@ -67,17 +67,17 @@ def main(tokens: Sequence[str] | None = None) -> None:
     try:
         result = app(sys.argv[1:] if tokens is None else tokens, exit_on_error=False, result_action="return_value")
     except CycloptsError:
-        sys.exit(MISUSE)  # it has said what is wrong with the command
+        sys.exit(MISUSE)  # cyclopts has printed what is wrong with the command
     except HeadgateError as error:
         sys.stderr.write(f"headgate: {error}\n")
         sys.exit(TRY_AGAIN if isinstance(error, Transient) and SUPERVISED in os.environ else MISUSE)
     except BrokenPipeError:
-        # Whoever read has had enough: `| head`. Python would complain once more when it flushes at its end.
+        # The reader closed the pipe, as `| head` does. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
         if error.filename is None:
-            raise  # no file that a person could mend: a fault of ours
+            raise  # not about a file that the user could fix: a bug of ours
         sys.stderr.write(
             f"headgate: {error.filename}: {error.strerror}; "
             f"give user {os.getuid()} the right to use it, or choose another.\n"

@@ -42,7 +42,7 @@ def list_(*, json: bool = False, common: Common = Common()) -> None:
 @app.command
 def send(*, common: Common = Common()) -> int:
     """Deliver the notices that are due; exit code 1 if one could not be delivered."""
-    from headgate.processes.apply import send_notices  # imports Prefect's client, when it is needed
+    from headgate.processes.apply import send_notices  # imports Prefect's client only when needed
 
     send_notices(common.settings())
     with open_app(common.settings()) as opened:

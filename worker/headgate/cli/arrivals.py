@@ -33,13 +33,13 @@ def list_(  # noqa: PLR0913 - one option a filter
         pipeline: only of this pipeline.
         state: only in this state.
         name: only with this in their name.
-        since_minutes: only those of this many last minutes.
+        since_minutes: only those that arrived at most this many minutes ago.
         limit: list at most this many.
         json: print JSON.
 
     """
     since = None if since_minutes is None else timedelta(minutes=since_minutes)
-    # What LIKE would read as a wildcard stands for itself.
+    # Escape what LIKE would read as a wildcard.
     like = None if name is None else "%" + re.sub(r"([%_\\])", r"\\\1", name) + "%"
     with open_app(common.settings()) as opened:
         require_pipeline(opened, pipeline)
@@ -128,7 +128,7 @@ def hold(arrival: int, *, common: Common = Common()) -> None:
 
 @app.command
 def release(arrival: int, *, common: Common = Common()) -> None:
-    """Let a held arrival go on its way.
+    """Let a held arrival go on with all its attempts again, or a parked one before its start.
 
     Args:
         arrival: its number.
@@ -139,7 +139,7 @@ def release(arrival: int, *, common: Common = Common()) -> None:
 
 
 def short(record: ArrivalRecord) -> dict[str, object]:
-    """Make a row of the list of an arrival."""
+    """Make an arrival's row of the list."""
     return {
         "id": record.arrival_id,
         "pipeline": record.pipeline,

@@ -12,7 +12,7 @@ from headgate.cli.processes import apply
 
 app = App(name="automations", help="Automations in code, and those on the Prefect server.")
 app.command(apply)
-# By their paths: they import Prefect's server, which takes a second.
+# By path, so that `--help` does not import Prefect's server, which takes a second.
 app.command(
     "headgate.cli.explaining:explain", name="explain", help="Say why each automation fired on an event, or why not."
 )
@@ -28,7 +28,7 @@ def plan(*, prune: bool = False, json: bool = False, common: Common = Common()) 
     """Show what `apply` would change, field by field; exit code 1 if it would change something.
 
     Args:
-        prune: show also what `apply --prune` would remove.
+        prune: also show what `apply --prune` would remove.
         json: print JSON.
 
     """
@@ -44,11 +44,11 @@ def plan(*, prune: bool = False, json: bool = False, common: Common = Common()) 
 
 @app.command
 def adopt(name: str, *, write: bool = False, common: Common = Common()) -> None:
-    """Print the Python of an automation that was made in the UI; the next `apply` takes it over as it is.
+    """Print an automation that was made in the UI as Python; the next `apply` takes it over unchanged.
 
     Args:
-        name: of the automation, or its id.
-        write: put it into the module of HEADGATE_RULES instead.
+        name: its name, or its id.
+        write: add it to the module of HEADGATE_RULES instead.
 
     """
     from headgate.processes.apply import adopt as run

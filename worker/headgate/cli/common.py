@@ -1,4 +1,4 @@
-"""What every command takes."""
+"""The options that every command takes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # imported when a command runs: `--help` needs none of them
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class Common:
-    """What every command takes."""
+    """The options that every command takes."""
 
     app: str | None = None
     "The declared pipelines, as package.module:name; HEADGATE_PIPELINES if left out."
@@ -24,7 +24,7 @@ class Common:
     "The folder that relative paths of watched folders start from; HEADGATE_INBOX or inbox if left out."
 
     def settings(self, *, discover: bool = True) -> "Settings":
-        """Load the settings, and set logging up by them; whether to use what a running `up` left."""
+        """Load the settings and set up logging; `discover`: use the addresses that a running `headgate up` left."""
         from headgate import telemetry
         from headgate.settings import Settings
 
@@ -37,10 +37,10 @@ class Common:
 
 
 def require_pipeline(opened: "App", name: str | None) -> None:
-    """See to it that a pipeline that was asked for exists: it is declared, or the ledger knows it from before.
+    """Check that a requested pipeline exists: it is declared, or the ledger knows it from before.
 
     Raises:
-        NotFound: it does not; the text says which do.
+        NotFound: it does not; the text names those that do.
 
     """
     from headgate.errors import NotFound

@@ -25,7 +25,7 @@ app = App(name="dead-letters", help="What was set aside, and the way back.")
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which dead letters are meant; what is left out does not narrow."""
+    """Which dead letters to select; an option that is left out does not filter."""
 
     id: Annotated[tuple[int, ...], Parameter(name="--id")] = ()
     "Only these numbers."
@@ -37,11 +37,11 @@ class Filters:
     "Only those set aside for this reason."
 
     def selection(self, *, state: str | None = "open", limit: int = 100_000) -> Selection:
-        """The same in the ledger's words."""
+        """Convert to a selection of the ledger."""
         return Selection(self.id, self.pipeline, self.arrival, self.reason, state, limit)
 
     def require(self) -> None:
-        """See to it that nobody sends or discards everything by leaving the options out."""
+        """Require a filter: leaving out all options must not send or discard everything."""
         if not (self.id or self.pipeline or self.arrival or self.reason):
             raise NotFound("Say which: --id, --pipeline, --arrival or --reason.")
 
@@ -59,7 +59,7 @@ def list_(
 
     Args:
         filters: which.
-        state: open ones, or others.
+        state: only those in this state, or all.
         limit: list at most this many.
         json: print JSON.
 
@@ -137,7 +137,7 @@ def replay(
 def discard(
     *, filters: Filters = Filters(), dry_run: bool = False, json: bool = False, common: Common = Common()
 ) -> None:
-    """Close dead letters for good; what they hold stays in the ledger.
+    """Close dead letters for good; their content stays in the ledger.
 
     Args:
         filters: which.
@@ -157,7 +157,7 @@ def discard(
 
 
 def short(letter: DeadLetterRecord, schema: type[dy.Schema] | None) -> dict[str, object]:
-    """Make a row of the list of a dead letter; the schema says what its rules mean."""
+    """Make a dead letter's row of the list; the schema says what its rules mean."""
     more = f" (+{len(letter.faults) - 1})" if len(letter.faults) > 1 else ""
     return {
         "id": letter.dead_letter_id,
@@ -172,7 +172,7 @@ def short(letter: DeadLetterRecord, schema: type[dy.Schema] | None) -> dict[str,
 
 def _whole(letter: DeadLetterRecord) -> dict[str, object]:
     record = asdict(letter)
-    # Text where it is text; what is not stays readable, and exact, as escapes.
+    # Bytes become text; those that are not UTF-8 become escapes, which are readable and exact.
     for name in ("original", "preamble", "path"):
         value = record[name]
         record[name] = _text(value) if isinstance(value, bytes) else value

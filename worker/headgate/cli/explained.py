@@ -1,4 +1,4 @@
-"""What `headgate automations` prints: what fired first, then what nearly did; readable at 80 columns."""
+"""What `headgate automations` prints: firings first, then near misses; readable at 80 columns."""
 
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
@@ -87,7 +87,7 @@ def print_results(results: Sequence[Result]) -> None:
 
 
 def _print_below(console: Console, text: str, indent: int) -> None:
-    """Print a line, and what does not fit on it below, further in."""
+    """Print a line; what does not fit wraps to the lines below, indented further."""
     begin = " " * (indent + len(text) - len(text.lstrip()))
     for line in wrap(text.lstrip(), console.width, initial_indent=begin, subsequent_indent=f"{begin}  ") or [""]:
         console.print(Text(line), no_wrap=True)

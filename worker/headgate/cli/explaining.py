@@ -1,6 +1,6 @@
 """`headgate automations explain` and `test`: why a rule fired or did not, and what rules do without a server.
 
-What judges rules imports Prefect's server, which takes a second: here alone, and not for `--help`.
+Judging rules imports Prefect's server, which takes a second: only these commands do so, and not for `--help`.
 """
 
 import gc
@@ -37,11 +37,11 @@ def explain(  # noqa: PLR0913 - ways to say which event
 
     Args:
         event_id: of the event; Prefect's UI shows it under Event Feed.
-        last: the newest events, this many: all but Prefect's own.
-        name: with --last, events of this name alone, as headgate.rows.*; may be repeated.
-        file: an event in JSON that has not been sent: what would it do?
-        arrival: the events about the arrival of this number.
-        every: show automations that wait for other events too.
+        last: this many of the newest events, except Prefect's own.
+        name: with --last: only events of this name, such as headgate.rows.*; may be repeated.
+        file: one or more events in JSON or YAML that have not been sent: what would they do?
+        arrival: the events about the arrival with this number.
+        every: also show automations that wait for other events.
         json: print JSON.
 
     """
@@ -51,9 +51,9 @@ def explain(  # noqa: PLR0913 - ways to say which event
     asked, sent = _asked(event_id, last, name, file, arrival)
     auth = settings.api_auth.get_secret_value() if settings.api_auth else None
     with Server(settings.require_api(), auth=auth) as server, ThreadPoolExecutor(1) as beside:
-        events = asked_for(server, asked)  # first: what is wrong is said at once
+        events = asked_for(server, asked)  # first, so that errors show at once
         facts = beside.submit(gather, server, events, sent=sent)  # while Prefect loads
-        gc.disable()  # what an import makes stays; a fifth of its time goes into looking for what does not
+        gc.disable()  # an import makes hardly any garbage, and looking for it takes a fifth of the time
         from headgate.rules.explain import explain as explained
 
         gc.enable()
@@ -64,7 +64,7 @@ def explain(  # noqa: PLR0913 - ways to say which event
 def _asked(
     event_id: str | None, last: int | None, names: Sequence[str], file: Path | None, arrival: int | None
 ) -> tuple[Callable[[Server], Sequence[Json]], bool]:
-    """How to come by the events that are asked for, and whether they were sent."""
+    """Say how to read the requested events, and whether they were sent."""
     given = [each for each in (event_id, last, file, arrival) if each is not None]
     if len(given) != 1 or (names and last is None):
         raise Misuse("Say which event: its id, or one of --last, --file and --arrival; --name goes with --last.")
@@ -92,8 +92,8 @@ def run_cases(
     """Run test cases of rules without a server: events in, expected firings out; exit code 1 if one differs.
 
     Args:
-        files: of cases, in YAML or JSON; docs/how-to/test-rules-and-pipelines.md tells what stands in them. The
-            automations are those in the file, or else all that `headgate apply` puts on the server.
+        files: of cases, in YAML or JSON; docs/how-to/test-rules-and-pipelines.md describes them. The automations are
+            those that the file names, or else all that `headgate apply` puts on the server.
         json: print JSON.
 
     """

@@ -1,4 +1,4 @@
-"""`headgate homes`: the folders that files are taken in to."""
+"""`headgate homes`: the folders into which files are taken."""
 
 from dataclasses import asdict
 
@@ -29,10 +29,10 @@ def list_(*, json: bool = False, common: Common = Common()) -> None:
 
 @app.command(name="give-up")
 def give_up(name: str, *, common: Common = Common()) -> None:
-    """Let a home leave the ledger because its files are gone for good; what it had on its way is rejected as lost.
+    """Remove a home whose files are gone for good from the ledger; what it had on its way is rejected as lost.
 
     Args:
-        name: of the home.
+        name: its name.
 
     """
     from headgate.app import open_app
@@ -42,7 +42,7 @@ def give_up(name: str, *, common: Common = Common()) -> None:
 
 
 def row(home: Served) -> dict[str, object]:
-    """Make a row of the table of a home."""
+    """Make a home's row of the table."""
     return {
         "home": home.name,
         "where": f"{home.host}:{home.path}",

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from headgate.words import count
 
-WHOLE = 100_000  # columns: what is piped is not cut
+WHOLE = 100_000  # columns: piped output is not cut
 FLEXIBLE = 11  # characters: longer texts may be folded or cut where the terminal is too narrow
 
 
@@ -39,7 +39,7 @@ def print_table(
 
     Args:
         rows: what to print.
-        empty: what is said if there are none.
+        empty: the text to print if there are none.
         cut: keep a row on one line: on a terminal that is too narrow, long texts are cut instead of folded.
         on: the console; standard output if left out.
 
@@ -52,7 +52,7 @@ def print_table(
 
 
 def print_record(record: Mapping[str, object]) -> None:
-    """Print one thing, a line a field; fields that are empty are left out."""
+    """Print one record, a line per field; empty fields are left out."""
     to = console()
     width = max(len(name) for name in record)
     for name, value in record.items():
@@ -64,7 +64,7 @@ def print_record(record: Mapping[str, object]) -> None:
 
 
 def table(rows: Sequence[Mapping[str, object]], *, cut: bool = False) -> Table:
-    """Make a table of rows that have the same keys, narrow enough for 80 columns; numbers stand to the right."""
+    """Make a table of rows that have the same keys, narrow enough for 80 columns; numbers are right-aligned."""
     names = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)] or list(rows[0])[:1]
     made = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in names:
@@ -73,7 +73,7 @@ def table(rows: Sequence[Mapping[str, object]], *, cut: bool = False) -> Table:
         made.add_column(
             name.replace("_", " "),
             justify="right" if number else "left",
-            # What is short or a number stays whole, and so does each word of the header: only long texts give way.
+            # Short texts, numbers and the words of the header stay whole; only long texts are folded or cut.
             min_width=max(longest if number or longest <= FLEXIBLE else 0, *map(len, re.split("[ _]", name))),
             overflow="ellipsis" if cut else "fold",
         )
@@ -84,7 +84,7 @@ def table(rows: Sequence[Mapping[str, object]], *, cut: bool = False) -> Table:
 
 
 def shown(value: object) -> str:
-    """Write a value for a person."""
+    """Format a value for people."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -104,7 +104,7 @@ def some_of(shown_: int, total: int, one: str) -> str:
 
 
 def clock(at: datetime, now: datetime | None = None) -> str:
-    """Write when something was, in local time: the time of day if it was today, the day alone if in another year."""
+    """Format a time in local time: the time of day if it was today, the date alone if it was in another year."""
     local, today = at.astimezone(), (now or datetime.now(UTC)).astimezone().date()
     if local.date() == today:
         return f"{local:%H:%M:%S}"

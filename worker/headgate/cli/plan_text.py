@@ -4,18 +4,18 @@ from collections.abc import Iterator
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # they import Prefect, and whoever calls has done so
+if TYPE_CHECKING:  # they import Prefect, which the caller has done
     from headgate.reconcile.apply import Outcome
     from headgate.reconcile.change import Change, Difference
 
 WIDTH = 80
-SHOWN = 20  # names of what people made; --json has all
+SHOWN = 20  # names of automations that people made; --json lists all
 MARKS = {"created": "+", "updated": "~", "removed": "-", "unchanged": " "}
 DONE = {"created": "to create", "updated": "to change", "removed": "to remove", "unchanged": "as the code says"}
 
 
 def lines_of(outcome: "Outcome") -> Iterator[str]:
-    """Write what was found.
+    """Write an outcome as text.
 
     Yields:
         Lines of at most 80 columns.

@@ -13,7 +13,7 @@ from headgate.cli.output import print_json, print_table
 from headgate.errors import WITHOUT_RULES
 from headgate.words import count
 
-# Each command imports what it runs when it runs: Prefect alone takes two seconds and 90 MB, and `--help` needs neither.
+# Each command imports what it needs when it runs: Prefect alone takes two seconds and 90 MB, which `--help` must not.
 
 
 def register(app: App) -> None:
@@ -29,25 +29,25 @@ def up(
     exit_when_idle: bool = False,
     common: Common = Common(),
 ) -> int:
-    """Start everything: PostgreSQL and a Prefect server unless they are given, listener, announcer and worker.
+    """Start everything: listener, announcer, worker, and PostgreSQL and a Prefect server unless they are configured.
 
     Args:
         demo: drop the sample files into the inbox, publish the sample messages to a broker as with --kafka, and show
             what becomes of them.
         kafka: also start a Kafka broker to try things out, unless HEADGATE_KAFKA_BOOTSTRAP names one. It needs java 17
-            and mvn; without them everything else goes on.
-        exit_when_idle: end when all that arrived is done: with 0 if all of it was persisted, else 1.
+            and mvn; without them everything else starts.
+        exit_when_idle: end once everything that arrived is done: with 0 if all of it was persisted, else 1.
 
     """
     from headgate import telemetry
     from headgate.processes.declared import look_at_declarations
 
     settings = common.settings(discover=False)
-    # What is started writes its own logs; here a person reads.
+    # The processes that it starts write their own logs; this output is for a person.
     quiet = "WARNING" if settings.log_level == "INFO" else settings.log_level
     telemetry.configure(level=quiet, as_json=bool(settings.log_json))
     found = look_at_declarations(settings)
-    from headgate.processes.show import show  # takes as long as the declarations, meanwhile
+    from headgate.processes.show import show  # meanwhile: it takes as long as the declarations
 
     return show(settings, found(), demo=demo, kafka=kafka, exit_when_idle=exit_when_idle)
 
@@ -78,8 +78,8 @@ def apply(
 
     Args:
         dry_run: only say what would change; `headgate automations plan` says more.
-        prune: remove what is ours there and not in the code any more.
-        unattended: leave out rules that cannot work, with exit code 3; as the processes of Headgate themselves apply.
+        prune: also remove what Headgate made there and the code no longer declares.
+        unattended: leave out rules that cannot work, with exit code 3; Headgate's own processes apply like this.
         json: print JSON.
 
     """
@@ -112,7 +112,7 @@ def send(  # noqa: PLR0913 - one option a choice
     json: bool = False,
     common: Common = Common(),
 ) -> None:
-    """Publish the lines of a file to a Kafka topic; it ends when all are acknowledged.
+    """Publish the lines of a file to a Kafka topic; return once all are acknowledged.
 
     Args:
         topic: its name.
@@ -121,7 +121,7 @@ def send(  # noqa: PLR0913 - one option a choice
         rate: at most this many messages a second.
         key: the field of the JSON lines, or the column of the .csv, that is the message's key.
         create: create the topic if it does not exist.
-        partitions: of a topic that is created.
+        partitions: how many, if the topic is created.
         json: print JSON.
 
     """

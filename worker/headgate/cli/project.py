@@ -8,10 +8,10 @@ from headgate.cli.output import console
 def init(folder: Path = Path()) -> None:
     """Make an example project: a pipeline, a rule, settings, a sample file, and a README with three commands.
 
-    A file that is there already stays as it is.
+    A file that exists already stays as it is.
 
     Args:
-        folder: where; made if it is not there.
+        folder: where; made if it does not exist.
 
     """
     from headgate.project import make_project

@@ -20,7 +20,7 @@ def list_(*, pipeline: str | None = None, json: bool = False, common: Common = C
     """List the sources, and why one is paused.
 
     Args:
-        pipeline: of this pipeline alone.
+        pipeline: only of this pipeline.
         json: print JSON.
 
     """
@@ -46,7 +46,7 @@ def pause(
 
     Args:
         pipeline: its name.
-        source: its name; all of the pipeline's if left out.
+        source: its name; all sources of the pipeline if left out.
         reason: why; it is shown while the source is paused.
         json: print JSON.
 
@@ -67,8 +67,8 @@ def resume(
 
     Args:
         pipeline: its name.
-        source: its name; all of the pipeline's if left out.
-        reason: why; the event has it.
+        source: its name; all sources of the pipeline if left out.
+        reason: why; the event carries it.
         json: print JSON.
 
     """

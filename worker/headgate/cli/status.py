@@ -28,7 +28,7 @@ STYLES = {
     Condition.IDLE: "dim",
 }
 VERDICTS = {"ok": "green", "warning": "yellow", "failed": "bold red"}
-EVERY = 2.0  # seconds between two looks of --watch
+EVERY = 2.0  # seconds between two updates of --watch
 
 
 def status(*, watch: bool = False, json: bool = False, common: Common = Common()) -> None:
@@ -47,7 +47,7 @@ def status(*, watch: bool = False, json: bool = False, common: Common = Common()
             while True:
                 try:
                     live.update(screen(overview(settings)), refresh=True)
-                except Transient as error:  # it may be back at the next look
+                except Transient as error:  # it may be back at the next update
                     live.update(Text(str(error), "bold red"), refresh=True)
                 time.sleep(EVERY)
     else:
@@ -87,7 +87,7 @@ def why(file: Path, *, json: bool = False, common: Common = Common()) -> int:
     """Say why a file is not taken in, or what became of it; exit code 1 if it is not taken in as it is.
 
     Args:
-        file: its path, in a watched folder or as it was there.
+        file: its path in a watched folder, whether or not it is still there.
         json: print JSON.
 
     """
@@ -103,7 +103,7 @@ def why(file: Path, *, json: bool = False, common: Common = Common()) -> int:
 
 
 def screen(found: Overview) -> RenderableType:
-    """Make the screen that an operator wants: the state in a word, the pipelines, and what has to be seen to."""
+    """Make the status screen: the state in a word, the pipelines, and what needs attention."""
     troubles = found.troubles
     head = Text("Headgate is ") + (Text("in trouble", "bold red") if troubles else Text("running", "green"))
     processes = Text("   ").join(
@@ -158,7 +158,7 @@ def _facts(found: Overview) -> dict[str, object]:
 
 
 def finding_row(finding: "Finding") -> dict[str, object]:
-    """Make a row of the table of a check."""
+    """Make a check's row of the table."""
     verdict = finding.verdict.value
     return {
         "check": finding.check,

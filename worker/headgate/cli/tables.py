@@ -34,7 +34,7 @@ def rows(pipeline: str, *, last: PositiveInt = 10, json: bool = False, common: C
         print_json(found)
         return
     out = console()
-    # As they stand in the table: a year is not 2,013, and a null is not an empty text.
+    # Print values as the table has them: a year is not 2,013, and a null is not an empty text.
     texts = [{name: "null" if value is None else str(value) for name, value in each.items()} for each in found]
     if not found:
         out.print(f"Table {sink} has no rows yet.")

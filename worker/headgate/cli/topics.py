@@ -16,11 +16,11 @@ app = App(name="topics", help="How far the partitions of Kafka topics are taken 
 
 @app.default
 def list_(*, pipeline: str | None = None, all: bool = False, json: bool = False, common: Common = Common()) -> None:  # noqa: A002 - the option's name
-    """List the partitions: cursor, end, lag, owner, and why one is halted.
+    """List the partitions: cursor, lag, owner, and why one is halted.
 
     Args:
         pipeline: only of this pipeline.
-        all: include topics that were deleted and made again.
+        all: include topics that were deleted and recreated, as they were before.
         json: print JSON.
 
     """
@@ -47,13 +47,13 @@ def resume(  # noqa: PLR0913 - one a choice of the operator
     json: bool = False,
     common: Common = Common(),
 ) -> None:
-    """Let a halted partition go on, with the first message there is.
+    """Let a halted partition go on, from the first existing message that was not taken in.
 
     Args:
         pipeline: its name.
         topic: its name.
         partition: its number.
-        reason: why; it is written down, with who did it.
+        reason: why; it is recorded, with who did it.
         dry_run: say what would happen, and do nothing.
         json: print JSON.
 
@@ -79,15 +79,15 @@ def reset(  # noqa: PLR0913 - one a choice of the operator
     json: bool = False,
     common: Common = Common(),
 ) -> None:
-    """Go on with another message of a partition.
+    """Make a partition go on from another message.
 
     Args:
         pipeline: its name.
         topic: its name.
         partition: its number.
         to: earliest, latest, an offset, or a time in ISO 8601.
-        reason: why; it is written down, with who did it.
-        again: messages that were taken in may be taken in once more.
+        reason: why; it is recorded, with who did it.
+        again: allow messages that were taken in before to be taken in once more.
         dry_run: say what would happen, and do nothing.
         json: print JSON.
 
@@ -101,7 +101,7 @@ def reset(  # noqa: PLR0913 - one a choice of the operator
 
 
 def short(cursor: Cursor) -> dict[str, object]:
-    """Make a row of the list of a partition."""
+    """Make a partition's row of the list."""
     return {
         "pipeline": cursor.pipeline,
         "topic": cursor.topic,
