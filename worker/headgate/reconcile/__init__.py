@@ -1,1 +1,1 @@
-"""What makes a Prefect server match the code: work pool, deployments and automations, changed in place."""
+"""Make a Prefect server match the code: work pools, deployments, automations and more, updated in place."""

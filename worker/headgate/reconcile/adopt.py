@@ -26,19 +26,19 @@ class Adopted:
 
     @property
     def module(self) -> str:
-        """A whole module with nothing else in it."""
+        """A module with just this automation."""
         return "\n".join((*self.imports, "", f"RULES = [\n{STEP}{self.code},\n]", ""))
 
 
 async def adopt(settings: Settings, name: str) -> Adopted:
-    """Write an automation of the server as Python; nothing is changed there.
+    """Write an automation of the server as Python, without changing it.
 
     Args:
-        settings: of the server.
+        settings: name the server.
         name: of the automation, or its id.
 
     Raises:
-        NotFound: there is none of that name, or more than one.
+        NotFound: no automation, or more than one, has that name.
         BadRule: it is in the code already.
         PrefectUnavailable: the server does not answer.
 
@@ -56,7 +56,7 @@ def written(rule: Json, directory: Directory) -> Adopted:
     """Write an automation as Python.
 
     Args:
-        rule: as it is compared.
+        rule: the automation as `essence` returns it.
         directory: knows the names of the ids in it.
 
     """
@@ -66,7 +66,7 @@ def written(rule: Json, directory: Directory) -> Adopted:
 
 
 def append(path: Path, adopted: Adopted) -> None:
-    """Put an automation into the list RULES of a module, and what it imports above; a missing module is made.
+    """Append an automation to the list RULES of a module, and add its imports; create the module if it is missing.
 
     Raises:
         BadRule: the module has no list or tuple RULES that can be extended.
@@ -81,7 +81,7 @@ def append(path: Path, adopted: Adopted) -> None:
     if not isinstance(value, ast.List | ast.Tuple) or value.end_lineno is None or value.end_col_offset is None:
         raise BadRule(f"{path}: write RULES = [] there first, or add this by hand:\n\n{adopted.module}")
     lines = text.splitlines(keepends=True)
-    # Positions of `ast` count bytes.
+    # Positions in `ast` count bytes.
     last = lines[value.end_lineno - 1].encode()
     before, bracket = last[: value.end_col_offset - 1].decode(), last[value.end_col_offset - 1 :].decode()
     head = "".join(lines[: value.end_lineno - 1]) + before
@@ -93,7 +93,7 @@ def append(path: Path, adopted: Adopted) -> None:
 
 
 def _with_imports(text: str, imports: tuple[str, ...]) -> str:
-    """Put imports that a module lacks below those it has, or below its docstring."""
+    """Add the imports that a module lacks, below the existing ones or below its docstring."""
     tree = ast.parse(text)
     have = {(node.module, alias.name) for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     missing = []

@@ -1,4 +1,4 @@
-"""Automations of ours that people switched off: left so, and told, once each time."""
+"""Headgate's automations that people switched off: they stay off, and each time is reported once."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -14,17 +14,18 @@ log = structlog.get_logger()
 
 
 async def tell(client: PrefectClient, disabled: Iterable[Mapping[str, Any]]) -> None:
-    """Warn of each, and emit an event that rules can match.
+    """Log a warning for each, and emit an event that rules can match.
 
     Args:
         client: of the server.
-        disabled: automations, as the API has them.
+        disabled: automations, as the API returns them.
 
     """
     for each in disabled:
         log.warning("an automation of ours is switched off on the server", action="apply", name=each["name"])
         automation_id = UUID(each["id"])
-        # The same id as long as nobody changes it: told once, whoever applies, and again after a week.
+        # The id stays the same until somebody changes the automation: the event is emitted once, whoever applies, and
+        # again after a week, when the server no longer has it.
         event_id = uuid5(automation_id, f"disabled {each['updated']}")
         asked = {"filter": {"id": {"id": [str(event_id)]}, "occurred": {"since": each["updated"]}}, "limit": 1}
         if (await client.request("POST", "/events/filter", json=asked)).json()["total"]:

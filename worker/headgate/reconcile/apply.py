@@ -1,4 +1,4 @@
-"""Make the Prefect server match the code. Applied twice, nothing changes; nothing is deleted and created again."""
+"""Make the Prefect server match the code. Applying twice changes nothing; nothing is deleted and recreated."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -31,30 +31,30 @@ class Outcome:
     """What was done, or would be."""
 
     changes: tuple[Change, ...]  # to each thing, unchanged ones included
-    left: tuple[Change, ...] = ()  # of ours that the code does not have any more; removed only by `--prune`
+    left: tuple[Change, ...] = ()  # ours on the server that the code no longer declares; only `--prune` removes them
     others: tuple[str, ...] = ()  # automations that people made: never touched
-    may_be_lost: str | None = None  # by these changes, on this server
+    may_be_lost: str | None = None  # events that these changes may lose on this server
     refused: str | None = None  # why the rules were left out; see `keep`
 
     @property
     def pending(self) -> tuple[Change, ...]:
-        """What is not as the code says."""
+        """The changes that make the server match the code."""
         return tuple(change for change in self.changes if change.action != "unchanged")
 
 
 async def apply(settings: Settings, declared: Declared, *, dry_run: bool = False, prune: bool = False) -> Outcome:
-    """Bring all of the server that is ours to what the code says: everything is looked at before the first write.
+    """Make everything of ours on the server match the code; everything is checked before the first write.
 
     Args:
         settings: name the work pool and the server.
         declared: what should be there.
         dry_run: only say what would change.
-        prune: remove what is ours and not in the code any more.
+        prune: also remove what is ours and the code no longer declares.
 
     Raises:
         BadRule: something in the code cannot work; nothing was changed.
-        PrefectUnavailable: the server does not answer. What was done until then stays; doing it again does the rest.
-        PrefectRefused: the server will not take something.
+        PrefectUnavailable: the server does not answer. Changes made until then stay; applying again makes the rest.
+        PrefectRefused: the server refuses something.
 
     """
     settings.require_api()
@@ -75,7 +75,7 @@ async def apply(settings: Settings, declared: Declared, *, dry_run: bool = False
             last = []
             for core in declared.automations:
                 steps = await rules.steps_of(core, found[key_of(core)])
-                # What is on the server as it is was looked at before.
+                # Automations that need no write were checked when they were written.
                 wrong += refused([core]) if steps[0].write and not is_doorbell(core.name, core.tags) else []
                 last += steps
             refuse(wrong)
@@ -86,7 +86,7 @@ async def apply(settings: Settings, declared: Declared, *, dry_run: bool = False
             if not dry_run:
                 for step in first:
                     made += await _write(step)
-                refuse(await check_names(client, declared, directory))  # what was made just now has an id
+                refuse(await check_names(client, declared, directory))  # what was created just now has an id
                 for step in steps[len(first) :]:
                     made += await _write(step)
                 await rules.finish()
@@ -112,7 +112,7 @@ async def apply(settings: Settings, declared: Declared, *, dry_run: bool = False
 
 
 async def _first(client: PrefectClient, settings: Settings, declared: Declared) -> list[Step]:
-    """All that automations can name, in the order in which it is made."""
+    """The steps for everything that automations can name, in the order of creation."""
     steps = [await objects.step_of(client, thing) for thing in declared.things]
     steps += [await blocks.step_of(client, name, block) for name, block in declared.blocks.items()]
     there = await deploying.read(client, [spec.full_name for spec in declared.deployments])
@@ -124,7 +124,7 @@ async def _first(client: PrefectClient, settings: Settings, declared: Declared) 
 
 
 async def _deployments_left(client: PrefectClient, settings: Settings, declared: Declared) -> list[Step]:
-    """Deployments of ours, in our work pool, that no pipeline has any more."""
+    """The steps that remove deployments of ours, in our work pool, that the code no longer declares."""
     asked = {
         "deployments": {"tags": {"all_": [TAG]}},
         "work_pools": {"name": {"any_": [settings.worker.pool]}},

@@ -1,4 +1,4 @@
-"""Automations on the server: found by their key, made or changed in place under the same id."""
+"""Automations on the server: found by their key, created, or updated in place under the same id."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -27,13 +27,13 @@ NOTHING: Json = {"type": "do-nothing"}
 async def read(client: PrefectClient) -> list[Json]:
     """Read every automation of the server, oldest first."""
     found = await find_all(client, "/automations/filter", {"sort": "CREATED_DESC"})
-    once = {each["id"]: each for each in found}  # one that is made between two pages moves others to the next
+    once = {each["id"]: each for each in found}  # one created between two pages moves others to the next
     return sorted(once.values(), key=lambda each: (each["created"], each["id"]))
 
 
 @dataclass
 class Automations:
-    """Ours on the server, and what would be done to each.
+    """Our automations on the server, and what would be done to each.
 
     Args:
         client: of the server.
@@ -48,11 +48,11 @@ class Automations:
     there: Sequence[Json]
     directory: Directory
     disabled: list[Json] = field(default_factory=list)  # switched off by people, as the API has them
-    _taken: set[str] = field(default_factory=set)  # ids of those that are ours
-    _later: list[tuple[UUID, Json]] = field(default_factory=list)  # what names others that were not made yet
+    _taken: set[str] = field(default_factory=set)  # ids of those that the code declares
+    _later: list[tuple[UUID, Json]] = field(default_factory=list)  # those that name others which do not exist yet
 
     def identify(self, cores: Iterable[AutomationCore]) -> dict[str, Json | None]:
-        """Find those of the code on the server, by key; None: to be made."""
+        """Find the code's automations on the server, by key; None: to be created."""
         found: dict[str, Json | None] = {}
         for core in cores:
             rule = wanted(core, self.pool)
@@ -64,7 +64,7 @@ class Automations:
         return found
 
     async def steps_of(self, core: AutomationCore, found: Json | None) -> list[Step]:
-        """Compare one with the server."""
+        """Compare one automation with the server."""
         rule = wanted(core, self.pool)
         if found is None:
             same = any(each["name"] == core.name for each in self.there)
@@ -82,17 +82,17 @@ class Automations:
         return steps + [self._remove(each, "It is there twice.") for each in self._doubles(rule, found)]
 
     def left(self, homes: Sequence[str]) -> list[Step]:
-        """Those of ours that the code does not have any more, to be removed.
+        """The steps that remove automations of ours that the code no longer declares.
 
         Args:
-            homes: that the code was read for; what belongs to others is not looked at.
+            homes: the homes that the code was read for; doorbells of other homes are left alone.
 
         """
         ours = [each for each in self.there if each["id"] not in self._taken and self._is_ours(each)]
         return [self._remove(each, "It is not in the code any more.") for each in ours if _is_in(homes, each["name"])]
 
     def others(self) -> list[str]:
-        """The names of those that people made."""
+        """The names of automations that people made."""
         return sorted(
             each["name"]
             for each in self.there
@@ -100,14 +100,14 @@ class Automations:
         )
 
     async def finish(self) -> None:
-        """Complete what names automations that were made after it, and remove what another `apply` made meanwhile."""
+        """Complete automations that name others which were created after them; recreate one that was removed."""
         later, self._later = self._later, []
         for automation_id, rule in later:
             if not await self._write(automation_id, at_server(rule, self.directory.ids)):
                 await self._make(rule)
 
     async def remove_doubles(self, cores: Iterable[AutomationCore]) -> list[Change]:
-        """Remove what another `apply` made at the same time: the oldest stays, whoever looks."""
+        """Remove copies that another `apply` made at the same time: whoever looks keeps the oldest."""
         self.there = await read(self.client)
         removed = []
         for core in cores:
@@ -123,7 +123,7 @@ class Automations:
         return [each for each in self.there if _key_tag(rule) in each["tags"]]
 
     def _doubles(self, rule: Json, kept: Json | None) -> list[Json]:
-        """Copies of the one that is kept; what only has its key may be somebody's work, and is left alone."""
+        """Copies of the one that is kept; one that shares only its key may be somebody's work, and stays."""
         return [
             each
             for each in self._twins(rule)
@@ -131,7 +131,7 @@ class Automations:
         ]
 
     def _made_before_keys(self, rule: Json) -> Json | None:
-        """One without this key that is it all the same: a doorbell of another time, or one that was adopted."""
+        """The same automation without this key: a doorbell of this name, or an unkeyed one with the same content."""
         code = _content(at_server(rule, self.directory.ids))
         for each in self.there:
             if each["name"] == rule["name"] and each["id"] not in self._taken:
@@ -154,14 +154,14 @@ class Automations:
             try:
                 await self.client.delete_automation(UUID(found["id"]))
             except PrefectHTTPStatusError as error:
-                if error.response.status_code != httpx.codes.NOT_FOUND:  # else another `apply` was earlier
+                if error.response.status_code != httpx.codes.NOT_FOUND:  # else another `apply` removed it first
                     raise
 
         return Step(Change("automation", found["name"], "removed", notes=(why,)), remove)
 
     async def _make(self, rule: Json) -> None:
         ready = at_server(rule, self.directory.ids)
-        # One that is there since the look: made by another `apply`, or by a request whose answer was lost.
+        # It may exist by now: created by another `apply`, or by a request whose answer was lost.
         asked = {"automations": {"tags": {"all_": [_key_tag(rule)]}}}
         while there := await find_all(self.client, "/automations/filter", asked):
             made = UUID(there[0]["id"])
@@ -179,7 +179,7 @@ class Automations:
             await self._make(rule)
 
     async def _put(self, automation_id: UUID, rule: Json) -> bool:
-        """Bring an automation up to date, now or once its names are known; false if it is not there any more."""
+        """Update an automation, now or once the ids of its names are known; False if it no longer exists."""
         ready = at_server(rule, self.directory.ids)
         if _unresolved(ready):
             self._later.append((automation_id, rule))
@@ -187,8 +187,8 @@ class Automations:
         return await self._write(automation_id, ready)
 
     async def _write(self, automation_id: UUID, ready: Json) -> bool:
-        """Write an automation; false if it is not there any more: a person or another `apply` removed it."""
-        # Not `client.update_automation`: it leaves out what was not set, and the server guesses it.
+        """Write an automation; False if it no longer exists: a person or another `apply` removed it."""
+        # Not `client.update_automation`: it leaves out fields that were not set, and the server guesses them.
         try:
             await self.client.request("PUT", "/automations/{id}", path_params={"id": automation_id}, json=ready)
         except PrefectHTTPStatusError as error:
@@ -199,7 +199,7 @@ class Automations:
 
 
 def _is_in(homes: Sequence[str], name: str) -> bool:
-    """Whether an automation belongs to one of these homes: rules belong to all."""
+    """Whether an automation belongs to one of these homes; rules belong to every home."""
     _, at, home = name.rpartition("@")
     return not (at and name.startswith(DOORBELL)) or home in homes
 
@@ -209,7 +209,7 @@ def _key_tag(rule: Json) -> str:
 
 
 def _content(automation: Json) -> Json:
-    """What an automation does: two of the same content are copies of each other."""
+    """What an automation does: two with the same content are copies of each other."""
     found = essence(automation)
     return {name: value for name, value in found.items() if name not in {"tags", "enabled", "description"}}
 
@@ -219,7 +219,7 @@ def _unresolved(ready: Json) -> bool:
 
 
 def _without(ready: Json) -> Json:
-    """An automation without those actions that name what does not exist yet."""
+    """An automation that does nothing in place of actions that name what does not exist yet."""
     return {
         name: [NOTHING if references_in(json.dumps(action)) else action for action in value]
         if name.startswith("actions")

@@ -11,12 +11,12 @@ from headgate.reconcile.step import Step
 
 
 def name_of(name: str, block: Block) -> str:
-    """What `block(...)` refers to a block by: the slug of its type, and its name."""
+    """The name by which `block(...)` refers to a block: the slug of its type, and its name."""
     return f"{block.get_block_type_slug()}/{name}"
 
 
 async def step_of(client: PrefectClient, name: str, block: Block) -> Step:
-    """Compare one with the server."""
+    """Compare a block with the server."""
     told = name_of(name, block)
     try:
         await client.read_block_document_by_name(name, block.get_block_type_slug(), include_secrets=False)
@@ -43,6 +43,6 @@ def _values(block: Block) -> dict[str, Any]:
 
 
 def _shown(block: Block, field: str) -> str:
-    """Write a value for people; one that holds a secret as asterisks."""
+    """Format a value for people; asterisks if it holds a secret."""
     plain = block.model_dump(mode="json").get(field)
     return "********" if plain != _values(block).get(field) else str(plain)

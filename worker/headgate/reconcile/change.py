@@ -8,12 +8,12 @@ Action = Literal["created", "updated", "unchanged", "removed"]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where a thing on the server is not what the code says."""
+    """A field of a thing on the server that differs from the code."""
 
     field: str  # a path, such as trigger.expect or actions[0].deployment_id
-    server: str  # what is there, as people read it; secrets are never shown
+    server: str  # what is there, formatted for people; secrets are never shown
     code: str  # what should be there
-    note: str = ""  # who is known to make such a difference, and how
+    note: str = ""  # what is known to make such a difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,11 @@ class Change:
     name: str
     action: Action
     differences: tuple[Difference, ...] = ()  # of a thing that is updated
-    notes: tuple[str, ...] = ()  # what a person should know of it, a sentence each
+    notes: tuple[str, ...] = ()  # what a person should know about it, a sentence each
 
 
 def told(change: Change) -> list[str]:
-    """Say a change in words: a line, or one for each field of an update."""
+    """Describe a change: one line, or one for each field of an update."""
     what = f"{change.kind} {change.name}"
     return [
         f"{what} {change.action}: {each.field} was {each.server}, is {each.code}. {each.note}".rstrip()

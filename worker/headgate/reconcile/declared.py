@@ -1,4 +1,4 @@
-"""All that the Prefect server should have, as the code declares it: pipelines, and what `automations/rules.py` has."""
+"""All that the Prefect server should have, as the code declares it: in pipelines, and in `automations/rules.py`."""
 
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ class Rules:
     queues: Mapping[str, Sequence[WorkQueueCreate]] = field(default_factory=dict)  # QUEUES: by the name of their pool
     variables: tuple[Variable | VariableCreate, ...] = ()  # VARIABLES
     limits: tuple[GlobalConcurrencyLimitCreate, ...] = ()  # LIMITS
-    deployments: tuple[RunnerDeployment, ...] = ()  # DEPLOYMENTS: of flows of the user's own
+    deployments: tuple[RunnerDeployment, ...] = ()  # DEPLOYMENTS: of the user's own flows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Declared:
     blocks: Mapping[str, Block]
     deployments: tuple[DeploymentSpec, ...]
     automations: tuple[AutomationCore, ...]
-    homes: tuple[str, ...]  # that the deployments and doorbells are of
+    homes: tuple[str, ...]  # to which the deployments and doorbells belong
 
     @classmethod
     def of(
@@ -87,13 +87,13 @@ class Declared:
 
 
 def load_rules(settings: Settings) -> Rules:
-    """Load what stands at HEADGATE_RULES, and beside it.
+    """Load the rules at HEADGATE_RULES, and the other lists in their module.
 
-    A project without rules has no such module. The default belongs to the default of the pipelines: other pipelines
-    than the demo's have nothing to do with the demo's rules.
+    Empty for a project without rules. The default rules are the demo's: they are loaded only with the demo's pipelines,
+    and only if their module exists.
 
     Raises:
-        BadRule: the path leads nowhere, or to something else than automations.
+        BadRule: the path does not exist, or leads to something other than automations.
 
     """
     path, fields = settings.rules, type(settings).model_fields
@@ -106,7 +106,7 @@ def load_rules(settings: Settings) -> Rules:
     except BadPipeline as error:
         raise BadRule(str(error)) from error
     except Exception as error:
-        # Prefect's classes check what they are given when the module is imported: it is the author's mistake.
+        # Prefect's classes validate their arguments while the module is imported, so this is the author's mistake.
         raise BadRule(f"{VARIABLE}={path}: {_first_line(error)}") from error
     beside = importlib.import_module(path.partition(":")[0])
     return Rules(

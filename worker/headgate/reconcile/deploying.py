@@ -1,4 +1,4 @@
-"""Deployments on the server: read all at once, made or changed in place under the same id."""
+"""Deployments on the server: read all at once, created, or updated in place under the same id."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -38,7 +38,7 @@ async def read(client: PrefectClient, names: Sequence[str]) -> dict[str, Deploym
 
 
 def step_of(client: PrefectClient, spec: DeploymentSpec, pool: str, found: DeploymentResponse | None) -> Step:
-    """Compare one with the server.
+    """Compare a deployment with the server.
 
     Args:
         client: of the server.
@@ -53,7 +53,7 @@ def step_of(client: PrefectClient, spec: DeploymentSpec, pool: str, found: Deplo
         return Step(Change("deployment", spec.full_name, "unchanged"))
 
     async def write() -> None:
-        # The server updates the deployment of this flow and name in place, if there is one.
+        # If the deployment exists, the server updates it in place.
         flow_id = await client.create_flow_from_name(spec.flow)
         given = {name: value for name, value in wanted.items() if name != "schedules"}
         await client.create_deployment(flow_id, spec.name, schedules=_schedules(spec, found), **given)
@@ -76,7 +76,7 @@ def _wanted(spec: DeploymentSpec, pool: str) -> dict[str, Any]:
 
 
 def _schedules(spec: DeploymentSpec, found: DeploymentResponse | None) -> list[DeploymentScheduleCreate]:
-    """Make the schedule, if there is to be one; whether it is paused is decided in the UI, not here."""
+    """Make the schedule, if one is declared; the UI decides whether it is paused, and that is kept."""
     if spec.schedule is None:
         return []
     active = all(each.active for each in found.schedules) if found else True
@@ -84,7 +84,7 @@ def _schedules(spec: DeploymentSpec, found: DeploymentResponse | None) -> list[D
 
 
 def _told(schedule: object) -> dict[str, object]:
-    """What counts when two schedules are compared."""
+    """The parts of a schedule that are compared."""
     match schedule:
         case IntervalSchedule():
             return {"every": str(schedule.interval), "from": schedule.anchor_date.isoformat()}

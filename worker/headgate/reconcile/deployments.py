@@ -1,4 +1,4 @@
-"""Pipeline -> its deployment of the one ingest flow; and the deployment of the sweep."""
+"""Pipeline -> its deployment of the one ingest flow; and the deployments of the sweep and of users' own flows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ class DeploymentSpec:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """What the UI's form of a run by hand asks for."""
+        """The parameters that the UI's form for a run by hand asks for."""
         return _schema(self.entrypoint)
 
 
@@ -69,7 +69,7 @@ def of_pipeline(pipeline: Pipeline, home: str = DEFAULT) -> DeploymentSpec:
 
 
 def _schedule(pipeline: Pipeline) -> IntervalSchedule | CronSchedule | None:
-    """Make the schedule that people see, and that starts its runs; what it may take, the ledger decides."""
+    """Make the schedule that people see and that starts runs; the ledger decides what a run may take."""
     match pipeline.start:
         case Every(step=step):
             return IntervalSchedule(interval=step, anchor_date=ANCHOR, timezone="UTC")
@@ -93,10 +93,10 @@ def of_sweep(home: str = DEFAULT) -> DeploymentSpec:
 
 
 def of_users_flow(deployment: RunnerDeployment) -> DeploymentSpec:
-    """Describe the deployment of a flow of the user's own; its runs go to our work pool, in the first home.
+    """Describe the deployment of a user's own flow; its runs go to our work pool, in the default home.
 
     Raises:
-        BadRule: it has no module path, or what `headgate apply` does not keep.
+        BadRule: its entrypoint is not a module path, or it has triggers or schedules that `headgate apply` cannot keep.
 
     """
     name, entrypoint = f"{deployment.flow_name}/{deployment.name}", deployment.entrypoint or ""
@@ -107,7 +107,7 @@ def of_users_flow(deployment: RunnerDeployment) -> DeploymentSpec:
     if deployment.schedules and len(deployment.schedules) > 1:
         raise BadRule(f"Deployment {name}: write one schedule.")
     schedule = deployment.schedules[0].schedule if deployment.schedules else None
-    if isinstance(schedule, IntervalSchedule):  # Prefect counts from now, which would differ each time
+    if isinstance(schedule, IntervalSchedule):  # Prefect would count from now, which differs at each apply
         schedule = IntervalSchedule(interval=schedule.interval, anchor_date=ANCHOR, timezone="UTC")
     elif not isinstance(schedule, CronSchedule | None):
         raise BadRule(f"Deployment {name}: write interval=... or cron=...; other schedules are not kept.")

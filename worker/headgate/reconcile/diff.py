@@ -8,7 +8,7 @@ from headgate.pipeline.reference import shown
 from headgate.reconcile.change import Difference
 
 ABSENT = object()
-SHOWN = 200  # characters of a value; a schema of parameters has thousands
+SHOWN = 200  # characters of a value; a parameter schema has thousands
 
 
 def differences(server: object, code: object, field: str = "") -> tuple[Difference, ...]:
@@ -17,7 +17,7 @@ def differences(server: object, code: object, field: str = "") -> tuple[Differen
     Args:
         server: what is there.
         code: what should be there.
-        field: where they stand.
+        field: the path at which they stand.
 
     Returns:
         Each place where they differ, as deep as both have the same shape.
@@ -40,7 +40,7 @@ def _walk(server: object, code: object, field: str) -> Iterator[Difference]:
 
 
 def as_text(value: object) -> str:
-    """Write a value for people: JSON, with names in the place of ids, cut if it is long."""
+    """Format a value for people: JSON, with names instead of ids, cut if it is long."""
     if value is ABSENT:
         return "absent"
     text = shown(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
@@ -48,7 +48,7 @@ def as_text(value: object) -> str:
 
 
 def _below(field: str, name: str) -> str:
-    # The names of labels have dots of their own.
+    # Names of labels contain dots.
     step = name if name.isidentifier() else f"[{name!r}]"
     return step if not field else f"{field}{step}" if step.startswith("[") else f"{field}.{step}"
 
@@ -58,7 +58,7 @@ def _of_dicts(*lists: list[Any]) -> bool:
 
 
 def _editors_doing(field: str, server: object, code: object) -> str:
-    """Name what Prefect's V2 editor changes when an automation is opened and saved without a change."""
+    """Say if Prefect's V2 editor makes this change when an automation is opened and saved unchanged."""
     last = field.rpartition(".")[2]
     if (
         (last == "schedule_after" and server == 0)

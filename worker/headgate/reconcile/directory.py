@@ -13,7 +13,7 @@ from headgate.pipeline.reference import IDS, Reference, reference_of
 from headgate.reconcile import deploying
 from headgate.reconcile.server import find, find_all
 
-# The fields of actions that hold an id, and the kind of what it is of.
+# The fields of actions that hold an id, and the kind of thing that the id names.
 FIELDS = {
     "deployment_id": "deployment",
     "block_document_id": "block",
@@ -25,11 +25,11 @@ RESOURCES = re.compile(rf"prefect\.(deployment|block-document|work-pool|work-que
 
 
 class Directory:
-    """What is known of names and ids on the server; it asks for each but once.
+    """The names and ids of things on the server; each is requested only once.
 
     Args:
         client: of the server.
-        automations: every automation there, as the API has them.
+        automations: every automation there, as the API returns them.
 
     """
 
@@ -42,7 +42,7 @@ class Directory:
         """Look up names.
 
         Returns:
-            Those that stand for nothing, and why; the ids of the others are known from now on.
+            Those that do not exist, and why; the ids of the others are known from now on.
 
         """
         wanted = {each for each in references if each not in self.ids}
@@ -74,7 +74,7 @@ class Directory:
             value: an automation, or part of one, as the API has it.
 
         Returns:
-            What ids in fields of actions stand for nothing on the server, in words; the names of others are known now.
+            A sentence for each id in a field of an action that does not exist; the names of the others are known now.
 
         """
         unknown = []
@@ -131,7 +131,7 @@ class Directory:
 
 
 def ids_in(value: object) -> Iterator[tuple[str, UUID]]:
-    """Find the ids in the fields of actions, each with the kind of what it is of."""
+    """Find the ids in the fields of actions, each with the kind of thing that it names."""
     if isinstance(value, Mapping):
         for name, each in value.items():
             if name in FIELDS and isinstance(each, str):
@@ -144,6 +144,6 @@ def ids_in(value: object) -> Iterator[tuple[str, UUID]]:
 
 
 def ids_in_texts(value: object) -> Iterator[tuple[str, UUID]]:
-    """Find the ids in the names of resources, such as prefect.deployment.<id>, wherever they stand."""
+    """Find the ids in the names of resources, such as prefect.deployment.<id>, anywhere in a value."""
     for kind, found in RESOURCES.findall(json.dumps(value)):
         yield FIELDS[f"{kind.replace('-', '_')}_id"], UUID(found)

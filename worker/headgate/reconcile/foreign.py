@@ -1,4 +1,4 @@
-"""Whether a change of an automation may lose events on this server: on one that is not Headgate's own it may."""
+"""Whether changing an automation may lose events on this server: it may, unless the server is Headgate's own."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ SHOWN = 5  # names
 
 
 async def what_may_be_lost(client: PrefectClient, changes: Sequence[Change]) -> str | None:
-    """Say what may be lost by changes of automations; None if nothing can be."""
+    """Say what changes of automations may lose; None if nothing."""
     names = [each.name for each in changes if each.kind == "automation" and each.action in {"updated", "removed"}]
     if not names:
         return None

@@ -1,4 +1,4 @@
-"""Keep the server as the code says, unattended: a rule that cannot work does not keep pipelines from running."""
+"""Keep the server as the code says, unattended: a rule that cannot work does not stop the pipelines."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,9 +15,9 @@ log = structlog.get_logger()
 
 
 async def keep(settings: Settings, pipelines: Sequence[Pipeline], homes: Sequence[str]) -> Outcome:
-    """Apply all; where the rules cannot work, log why, and apply what belongs to the pipelines alone.
+    """Apply everything; if the rules cannot work, log why, and apply only what belongs to the pipelines.
 
-    A block that somebody deleted, or a server that lost all it had, would else stop everything that arrives.
+    Otherwise a deleted block, or a server that lost its data, would stop all ingestion.
 
     Args:
         settings: name the work pool, the server and the rules.
@@ -26,13 +26,13 @@ async def keep(settings: Settings, pipelines: Sequence[Pipeline], homes: Sequenc
 
     Raises:
         PrefectUnavailable: the server does not answer.
-        PrefectRefused: the server will not take something.
+        PrefectRefused: the server refuses something.
 
     """
     try:
         return await apply(settings, Declared.of(settings, pipelines, load_rules(settings), homes))
     except BadRule as error:
         log.error(str(error), action="apply")  # noqa: TRY400 - the text says it all
-        # What the rules have made is not in what is declared now, and is no leftover all the same.
+        # What the rules created is not declared here, but it is not a leftover either.
         outcome = await apply(settings, Declared.of(settings, pipelines, Rules(), homes))
         return replace(outcome, left=(), refused=str(error))

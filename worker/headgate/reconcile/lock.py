@@ -1,4 +1,4 @@
-"""One `apply` at a time, where there is a ledger to agree in."""
+"""One `apply` at a time, if there is a ledger to lock in."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from headgate.ledger import Database
 from headgate.ledger.locks import Lock
 from headgate.settings import Settings
 
-LONGEST = 30  # seconds to wait for another one; the listener gives an `apply` 60
+LONGEST = 30  # seconds to wait for another `apply`; the listener allows one 60
 
 log = structlog.get_logger()
 
@@ -20,8 +20,8 @@ log = structlog.get_logger()
 async def alone(settings: Settings) -> AsyncIterator[None]:
     """Wait until no other `apply` of this ledger is under way, and keep others out until the end of the block.
 
-    Without a database, or while it is unavailable, nobody is kept out, and one that hangs is not waited for: what
-    two of them make twice is found by its key.
+    Without a database, while it is unavailable, or if another one hangs, `apply` goes on without the lock: what two of
+    them create twice is found by its key.
     """
     async with AsyncExitStack() as stack:
         if settings.database_url is not None:

@@ -1,6 +1,6 @@
-"""Work pools, queues, variables and concurrency limits: read by name, made or changed in place.
+"""Work pools, queues, variables and concurrency limits: read by name, created, or updated in place.
 
-Only the fields that the code sets are compared: all others are for people to choose in the UI.
+Only the fields that the code sets are compared: people may set all others in the UI.
 """
 
 from collections.abc import Mapping
@@ -27,14 +27,14 @@ from headgate.reconcile.step import Step
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """Something that the server keeps by its name."""
+    """Something that the server knows by its name."""
 
     kind: str
     name: str
-    folder: str  # of the API: where it is made
-    path: str  # of the API: where it is read and changed
+    folder: str  # of the API: where it is created
+    path: str  # of the API: where it is read and updated
     fields: Mapping[str, Any]  # as it should be
-    at_first: Mapping[str, Any] = field(default_factory=dict)  # fields that are given when it is made, and never again
+    at_first: Mapping[str, Any] = field(default_factory=dict)  # fields that are written only when it is created
 
 
 def our_pool(name: str) -> Thing:
@@ -64,7 +64,7 @@ def variable(wanted: Variable | VariableCreate) -> Thing:
 
 
 def limit(wanted: GlobalConcurrencyLimitCreate) -> Thing:
-    """A global concurrency limit; how many of its slots are taken is not for us to say."""
+    """A global concurrency limit; how many of its slots are taken is left to the server."""
     fields = _given(wanted)
     fields.pop("active_slots", None)
     name, folder = fields.pop("name"), "/v2/concurrency_limits/"
@@ -72,7 +72,7 @@ def limit(wanted: GlobalConcurrencyLimitCreate) -> Thing:
 
 
 async def step_of(client: PrefectClient, thing: Thing) -> Step:
-    """Compare one with the server."""
+    """Compare a thing with the server."""
     found = await find(client, thing.path)
     if found is None:
 

@@ -1,4 +1,4 @@
-"""Automations as Python: the text that makes one anew, in Prefect's own classes."""
+"""Automations as Python: the code that recreates one, in Prefect's own classes."""
 
 import json
 import re
@@ -31,15 +31,15 @@ class Python:
 
     @property
     def imports(self) -> list[str]:
-        """The lines that what was written needs above it."""
+        """The import lines that the written code needs."""
         return [f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(self._imports.items())]
 
     def automation(self, core: AutomationCore, depth: int = 0) -> str:
-        """Write an automation; ids that stand for names are written as these.
+        """Write an automation; ids that stand for names are written as those names.
 
         Args:
             core: the automation; its ids may stand for names, see `headgate.pipeline.reference`.
-            depth: how far to the right it begins.
+            depth: its indentation, in steps.
 
         """
         tags = [tag for tag in core.tags if tag not in {TAG, OFF} and not tag.startswith(KEY)]
@@ -113,7 +113,7 @@ class Python:
 
 
 def _set(model: BaseModel) -> dict[str, object]:
-    """The fields that differ from their defaults, and those that have none."""
+    """The fields that differ from their defaults, and those without a default."""
     found = {}
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
@@ -123,5 +123,5 @@ def _set(model: BaseModel) -> dict[str, object]:
 
 
 def _quoted(text: str) -> str:
-    """Write a text in double quotes: what JSON escapes, Python reads the same way."""
+    """Write a text in double quotes: Python reads JSON's escapes the same way."""
     return json.dumps(text, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""An automation as it is compared: what counts of it, and the tag that it is known by on the server."""
+"""An automation as it is compared: the fields that count, and the tag that identifies it on the server."""
 
 import json
 from collections.abc import Mapping
@@ -9,25 +9,25 @@ from prefect.events.schemas.automations import AutomationCore
 
 from headgate.pipeline.reference import Reference, resolved
 
-TAG = "headgate"  # of all that is ours on the server
-KEY = "headgate.key:"  # begins the tag that an automation is known by: names are not unique, and can be edited
-OFF = "headgate.off"  # a tag: it was the code that switched it off, so the code may switch it on again
+TAG = "headgate"  # on everything of ours on the server
+KEY = "headgate.key:"  # begins the tag that identifies an automation: names are not unique, and can be edited
+OFF = "headgate.off"  # a tag: the code switched it off, so the code may switch it on again
 
 Json = dict[str, Any]
 
-COMPARED = set(AutomationCore.model_fields) - {"owner_resource"}  # which comes back empty, and cannot be changed
-SETS = ("expect", "after", "for_each")  # they come back in any order
+COMPARED = set(AutomationCore.model_fields) - {"owner_resource"}  # it comes back empty, and cannot be changed
+SETS = ("expect", "after", "for_each")  # the server returns them in any order
 
 
 def essence(core: AutomationCore | Mapping[str, Any]) -> Json:
-    """What counts when two automations are compared: all but ids, times and the owner.
+    """The fields that count when two automations are compared: all except ids, times and the owner.
 
     Args:
-        core: from code, or as the API has it.
+        core: from code, or as the API returns it.
 
     """
     model = core if isinstance(core, AutomationCore) else AutomationCore.model_validate(core)
-    # What is left out of a PUT keeps its old value, and a class that is left out is guessed: everything is said.
+    # A field that a PUT leaves out keeps its old value, and a missing `type` is guessed: every field is written.
     dumped: Json = model.model_dump(mode="json", include=COMPARED)
     dumped["tags"] = sorted(dumped["tags"])
     _order(dumped["trigger"])
@@ -43,9 +43,9 @@ def _order(trigger: Json) -> None:
 
 
 def key_of(core: AutomationCore) -> str:
-    """What an automation is known by within its installation: its tag `headgate.key:...` if it has one, else its name.
+    """The key of an automation within its installation: its tag `headgate.key:...` if it has one, else its name.
 
-    Give an automation that you rename the tag with its old name: it is then changed, and not made anew.
+    To rename an automation, give it the tag with its old name: it is then updated, not recreated.
     """
     own = [tag.removeprefix(KEY) for tag in core.tags if tag.startswith(KEY)]
     return own[0] if own else core.name
@@ -67,6 +67,6 @@ def wanted(core: AutomationCore, pool: str) -> Json:
 
 
 def at_server(rule: Json, ids: Mapping[Reference, UUID]) -> Json:
-    """The same with the server's ids."""
+    """Replace the ids that stand for names with the server's."""
     found: Json = json.loads(resolved(json.dumps(rule), ids))
     return found

@@ -1,4 +1,4 @@
-"""The deployments that people start from rules of their own, in a home."""
+"""The deployments of a home that people start from their own rules."""
 
 from headgate.home import DEFAULT, at_home
 from headgate.reconcile.deployments import DeploymentSpec

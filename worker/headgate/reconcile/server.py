@@ -1,4 +1,4 @@
-"""The door to the Prefect server for `apply`: a client whose errors are ours."""
+"""Access to the Prefect server for `apply`: a client that raises Headgate's errors."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -11,17 +11,17 @@ from prefect.exceptions import PrefectException
 from headgate.errors import PrefectRefused, PrefectUnavailable
 from headgate.settings import Settings
 
-PAGE = 200  # the most that the server gives at once
+PAGE = 200  # the server's maximum for one answer
 
 
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[PrefectClient]:
-    """Give a client.
+    """Open a client.
 
     Raises:
-        BadSettings: there is no server to go to.
-        PrefectUnavailable: it does not answer, or answers with an error of its own.
-        PrefectRefused: it will not take what it was sent.
+        BadSettings: no server is configured.
+        PrefectUnavailable: it does not answer, fails, or was changed by another meanwhile.
+        PrefectRefused: it refuses a request.
 
     """
     url = settings.require_api()
@@ -59,7 +59,7 @@ async def find(client: PrefectClient, path: str) -> dict[str, Any] | None:
 
 
 async def find_all(client: PrefectClient, path: str, body: Mapping[str, object]) -> list[dict[str, Any]]:
-    """Read all things that a filter lets through, page by page."""
+    """Read all things that match a filter, page by page."""
     found: list[dict[str, Any]] = []
     while True:
         page = (await client.request("POST", path, json={**body, "limit": PAGE, "offset": len(found)})).json()  # type: ignore[arg-type]  # any path
@@ -70,7 +70,7 @@ async def find_all(client: PrefectClient, path: str, body: Mapping[str, object])
 
 @contextmanager
 def absent_is_made() -> Iterator[None]:
-    """Let another `apply`, or a starting worker, have made a thing a moment earlier."""
+    """Ignore a conflict: another `apply`, or a starting worker, created the thing a moment earlier."""
     try:
         yield
     except httpx.HTTPStatusError as error:

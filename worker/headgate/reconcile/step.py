@@ -8,7 +8,7 @@ from headgate.reconcile.change import Change
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is done to one thing; nothing is written before every step is known."""
+    """What is done to one thing; nothing is written before all steps are known."""
 
     change: Change
     write: Callable[[], Awaitable[None]] | None = None  # None: there is nothing to do

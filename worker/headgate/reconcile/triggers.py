@@ -13,19 +13,19 @@ from headgate.pipeline import Pipeline
 from headgate.pipeline.reference import deployment
 from headgate.reconcile.rule import TAG
 
-DOORBELL = "headgate: "  # begins their names
+DOORBELL = "headgate: "  # begins the names of doorbells
 
 
 def is_doorbell(name: str, tags: Collection[str]) -> bool:
-    """Whether an automation is one of these; a pipeline has one deployment on a server, and so one doorbell."""
+    """Whether an automation is a doorbell; a pipeline has one deployment in a home, and so one doorbell."""
     return name.startswith(DOORBELL) and TAG in tags
 
 
 def automation(pipeline: Pipeline, home: str = DEFAULT) -> AutomationCore:
-    """Fire a pipeline's deployment in a home for each ring of its doorbell there.
+    """Make the automation that runs a pipeline's deployment in a home for each ring of its doorbell there.
 
-    Each event fires by itself (threshold 1, within 0): Prefect throws events away inside a longer window. What comes
-    in a burst is gathered by the claim, never by the trigger.
+    Each event fires by itself (threshold 1, within 0): Prefect drops events inside a longer window. Bursts are
+    gathered by the claim, never by the trigger.
 
     Args:
         pipeline: whose doorbell.

@@ -1,4 +1,4 @@
-"""What is looked at before the first write: nothing is half applied."""
+"""The checks before the first write, so that nothing is half applied."""
 
 import json
 import re
@@ -20,30 +20,30 @@ from headgate.reconcile.server import find
 from headgate.rules.refusals import refusals
 from headgate.rules.shape import actions_of
 
-VARIABLES = re.compile(r"\{[{%][^}]*?\bvariables\.([a-z0-9_]+)(?![^}]*\bdefault\b)")  # of templates
+VARIABLES = re.compile(r"\{[{%][^}]*?\bvariables\.([a-z0-9_]+)(?![^}]*\bdefault\b)")  # in templates without `default`
 
 
 def check_keys(declared: Declared) -> None:
-    """See to it that everything is declared once.
+    """Check that everything is declared only once.
 
     Raises:
-        BadRule: something is not; a line for each.
+        BadRule: something is declared twice; a line for each.
 
     """
     refuse(_doubled(declared))
 
 
 def refused(cores: Iterable[AutomationCore]) -> list[str]:
-    """Say which automations cannot work, and why; those that are on the server as they are were looked at before."""
-    # Both import parts of Prefect's server, 0.3 s and 60 MB: a sweep that finds nothing to do goes without.
+    """Say which automations cannot work, and why; leave out those that need no write: they were checked before."""
+    # Both checks import parts of Prefect's server, 0.3 s and 60 MB, which a sweep with nothing to do avoids.
     return [_said(core, why) for core in cores for why in refusals(essence(core)) or _refused_by_the_server(core)]
 
 
 def refuse(reasons: Iterable[str]) -> None:
-    """Refuse what was declared, if there are reasons to.
+    """Refuse what was declared, if there are reasons.
 
     Raises:
-        BadRule: there are; a line for each.
+        BadRule: there are reasons; a line for each.
 
     """
     found = list(dict.fromkeys(reasons))
@@ -54,10 +54,10 @@ def refuse(reasons: Iterable[str]) -> None:
 
 
 async def check_names(client: PrefectClient, declared: Declared, directory: Directory) -> list[str]:
-    """Look up all that automations name; what this `apply` makes itself may not exist yet.
+    """Look up all that automations name; what this `apply` creates itself may not exist yet.
 
     Returns:
-        What does not exist, in words.
+        A sentence for each thing that does not exist.
 
     """
     coming = _coming(declared)
@@ -100,7 +100,7 @@ def _doubled(declared: Declared) -> Iterator[str]:
 
 
 def _refused_by_the_server(core: AutomationCore) -> list[str]:
-    """What Prefect's own server would say, asked before anything is written."""
+    """Say what Prefect's own server would refuse, before anything is written."""
     from prefect.server.events.schemas.automations import AutomationCreate  # noqa: PLC0415 - only when it is asked
 
     try:
@@ -115,7 +115,7 @@ def _own(declared: Declared) -> set[Reference]:
 
 
 def _coming(declared: Declared) -> set[Reference]:
-    """What this `apply` makes itself."""
+    """What this `apply` creates itself."""
     kinds = {"work pool": "work_pool", "work queue": "work_queue"}
     return {
         *_own(declared),
@@ -126,7 +126,7 @@ def _coming(declared: Declared) -> set[Reference]:
 
 
 def _variables(value: Any) -> Iterator[str]:
-    """The variables of the server that templates read."""
+    """The Prefect variables that templates read."""
     if isinstance(value, str):
         yield from VARIABLES.findall(value)
     elif isinstance(value, dict):
