@@ -1,4 +1,4 @@
-"""What alerts are about, read from the ledger, the disk and the Prefect server: one function a kind of alert."""
+"""The state that alerts watch, read from the ledger, the disk and the Prefect server: one function per kind."""
 
 import shutil
 from contextlib import suppress
@@ -27,7 +27,7 @@ from headgate.pipeline.alerts import (
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """One thing that is watched."""
+    """One alert that is watched."""
 
     key: Key
     alert: Alert
@@ -37,15 +37,15 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look at all alerts has at hand."""
+    """What one look at all alerts works with."""
 
     app: App
     connection: Connection
     now: datetime  # by the database's clock
-    workers: int | None  # that are online; None: nobody can tell
+    workers: int | None  # that are online; None: unknown
 
     def read(self, watched: Watched, since: datetime) -> Reading:  # noqa: PLR0911 - one a kind
-        """Read what is the case with one.
+        """Read the state of one.
 
         Args:
             watched: which.
@@ -128,7 +128,7 @@ class Look:
 
 
 def workers_online(app: App) -> int | None:
-    """How many workers are online; None if nobody can tell."""
+    """Count the workers that are online; None if the Prefect server does not tell."""
     with suppress(PrefectUnavailable, BadSettings), publisher(app.settings) as server:
         return server.workers_online(app.settings.worker.pool)
     return None

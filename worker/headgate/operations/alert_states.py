@@ -1,4 +1,4 @@
-"""When an alert tells: once when it breaks, once when it heals. Pure functions of what was known and what is read."""
+"""When an alert notifies: once when it breaks, once when it heals. Pure functions of the known state and readings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,30 +16,30 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What is the case now."""
+    """The state of an alert now."""
 
-    broken: bool | None  # None: nobody can tell now, and it stays as it was
-    detail: str  # one sentence: what is the case, or what is in order again
+    broken: bool | None  # None: unknown now, and it stays as it was
+    detail: str  # one sentence: what is wrong or unknown, or what is in order again
 
 
 def broken(detail: str) -> Reading:
-    """It is not in order."""
+    """Make the reading of what is broken."""
     return Reading(broken=True, detail=detail)
 
 
 def fine(detail: str) -> Reading:
-    """It is in order."""
+    """Make the reading of what is in order."""
     return Reading(broken=False, detail=detail)
 
 
 def unknown(detail: str) -> Reading:
-    """Nobody can tell now."""
+    """Make the reading of what is unknown now."""
     return Reading(broken=None, detail=detail)
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change that is told."""
+    """A change that the alert notifies of."""
 
     key: Key
     became: Literal["broken", "healed"]
@@ -51,8 +51,8 @@ def decide(broken_since: Mapping[Key, datetime | None], readings: Mapping[Key, R
     """Say what changed.
 
     Args:
-        broken_since: of each alert that is known, when it broke; None: it is in order.
-        readings: of some of them, what is the case now.
+        broken_since: when each known alert broke; None: it is in order.
+        readings: the state of some of them now.
 
     """
     changed = []

@@ -1,4 +1,4 @@
-"""What an operator does with the partitions of topics: see how far they are, resume one, set one to another offset."""
+"""What an operator does with partitions of topics: see how far they are, resume one, set one to another offset."""
 
 import getpass
 import socket
@@ -25,7 +25,7 @@ class Move:
     @property
     def again(self) -> int:
         """How many offsets that were taken in would be taken in once more."""
-        # What a truncated log holds behind its new end are other messages than those that were there.
+        # From the end of a truncated log on, its offsets are given to other messages: those are new.
         behind = self.cursor.resume_at if self.cursor.halted == "truncated" else None
         return max(0, (self.cursor.next_offset if behind is None else behind) - self.to)
 
@@ -36,10 +36,10 @@ class Move:
 
 
 def current(app: App, pipeline: str, topic: str, partition: int) -> Cursor:
-    """Find the cursor of a partition; of a topic that was made again, the one of what it is now.
+    """Find the cursor of a partition; if its topic was recreated, that of the current topic.
 
     Raises:
-        NotFound: there is none.
+        NotFound: it does not exist.
         LedgerUnavailable: the database does not answer.
 
     """
@@ -51,10 +51,10 @@ def current(app: App, pipeline: str, topic: str, partition: int) -> Cursor:
 
 
 def resume(app: App, cursor: Cursor) -> Move:
-    """See what resuming a halted partition means: it goes on with the first message there is.
+    """Plan to resume a halted partition, from the first existing message that was not taken in.
 
     Raises:
-        Misuse: it is not halted, or does not exist any more.
+        Misuse: it is not halted, or no longer exists.
         KafkaUnavailable: brokers do not answer.
 
     """
@@ -67,7 +67,7 @@ def resume(app: App, cursor: Cursor) -> Move:
 
 
 def reset(app: App, cursor: Cursor, to: str) -> Move:
-    """See what setting a cursor to another offset means.
+    """Plan to set a cursor to another offset.
 
     Args:
         app: settings and ledger.
@@ -75,7 +75,7 @@ def reset(app: App, cursor: Cursor, to: str) -> Move:
         to: "earliest", "latest", an offset, or a time in ISO 8601: the first message at that time or after it.
 
     Raises:
-        Misuse: `to` is none of these, or no offset that the partition has.
+        Misuse: `to` is not one of these, or is an offset that the partition does not have.
         KafkaUnavailable: brokers do not answer.
 
     """
@@ -93,16 +93,16 @@ def reset(app: App, cursor: Cursor, to: str) -> Move:
 
 
 def apply(app: App, move: Move, *, reason: str, again: bool) -> Cursor:
-    """Move a cursor, and write down who did it and why.
+    """Move a cursor, and record who did it and why.
 
     Args:
         app: the ledger.
-        move: as it was shown.
+        move: as it was planned.
         reason: why.
-        again: messages that were taken in may be taken in once more.
+        again: allow messages that were taken in before to be taken in once more.
 
     Raises:
-        Misuse: messages would be taken in twice, and `again` was not said.
+        Misuse: messages would be taken in twice, and `again` is false.
         NotFound: the cursor moved meanwhile.
 
     """
@@ -137,7 +137,7 @@ def held_back(pipeline: Pipeline, unfinished: int, cursors: list[Cursor]) -> str
 
 
 def _bounds(lookup: Lookup, cursor: Cursor) -> tuple[int, int]:
-    """Ask where a partition begins and ends, and see that it still is the topic the cursor is about."""
+    """Read where a partition begins and ends, and check that its topic is still the cursor's."""
     part = cursor.topic, cursor.partition
     fact = lookup.topics([cursor.topic]).get(cursor.topic)
     if fact is None or fact.topic_id != cursor.topic_id or cursor.partition >= fact.partitions:

@@ -1,4 +1,4 @@
-"""Copies of dead letters on topics, for those who watch Kafka and not our ledger: at least once, after the commit."""
+"""Copies of dead letters on topics, for users who watch Kafka and not the ledger: at least once, after the commit."""
 
 from datetime import timedelta
 
@@ -17,10 +17,10 @@ log = structlog.get_logger()
 
 
 def send_copies(app: App) -> int:
-    """Publish the copies that are owed; how many. What cannot be published now is logged, and stays for the next time.
+    """Publish the copies that are owed; return how many. What cannot be published now is logged, and stays owed.
 
-    One that Kafka will never take is marked with the reason, and no others wait for it. Called at the end of each run,
-    and by the sweep for what a run that died has left.
+    A copy that Kafka will never take is marked with the reason, and does not hold up others. Called at the end of each
+    run, and by the sweep for what a dead run left.
 
     Raises:
         LedgerUnavailable: the database does not answer.
@@ -41,7 +41,7 @@ def send_copies(app: App) -> int:
 
 
 def _there(app: App, topics: list[str]) -> list[str]:
-    """Which topics there are; to one that there is not, a producer would try for long, and hold up the others."""
+    """Return the topics that exist; for one that does not, a producer would retry for long and hold up the others."""
     with open_lookup(app.settings.kafka) as lookup:
         found = lookup.topics(topics)
     for topic in topics:
@@ -51,7 +51,7 @@ def _there(app: App, topics: list[str]) -> list[str]:
 
 
 def _publish(app: App, publisher: CopyPublisher, owed: list[Copy]) -> int:
-    """Publish copies, and record what became of each; how many are on their topic.
+    """Publish copies, and record what became of each; return how many were published.
 
     Raises:
         KafkaUnavailable: some could not be published now.

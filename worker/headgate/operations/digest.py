@@ -1,4 +1,4 @@
-"""The digest: what became of all that arrived since a time, as Markdown that people read in a mail or a channel."""
+"""The digest: what became of everything that arrived since a time, as Markdown for a mail or a channel."""
 
 from datetime import datetime
 
@@ -10,12 +10,12 @@ COLUMNS = ("pipeline", "arrived", "done", "rejected", "waiting", "rows persisted
 
 
 def digest(app: App, since: datetime, pipeline: str | None = None) -> str:
-    """Tell what became of what arrived since a time.
+    """Tell what became of everything that arrived since a time.
 
     Args:
         app: the ledger.
         since: with time zone.
-        pipeline: this one alone; None: all.
+        pipeline: only this one; None: all.
 
     Raises:
         LedgerUnavailable: the database does not answer.

@@ -27,7 +27,7 @@ __all__ = ["Finding", "Verdict", "examine"]
 
 PREFECT_VERSION = "3.8.8"  # what Headgate is made for
 LITTLE_SPACE = 1024**3  # bytes
-ONLINE = timedelta(seconds=90)  # a worker's heartbeat is not older
+ONLINE = timedelta(seconds=90)  # the age of a worker's heartbeat, at most
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -49,7 +49,7 @@ def examine(settings: Settings) -> list[Finding]:
 
 
 def _of_the_ledger(settings: Settings) -> list[Finding]:
-    """Check what the ledger tells, if it can be asked."""
+    """Run the checks that need the ledger; if it is unavailable, that is the finding."""
     try:
         return _ledger_checks(settings)
     except HeadgateError as error:
@@ -93,7 +93,7 @@ def _database(app: App) -> Answer:
 
 
 def _sessions(app: App) -> Answer:
-    """Check that a connection is a session: dead runs are noticed by the locks of their sessions."""
+    """Check that a connection keeps its session: a dead run is noticed by the lock of its session."""
     with app.database.listening(CHANNEL) as connection:
         if app.database.keeps_sessions(connection):
             return Verdict.OK, "a run that dies is noticed within seconds"

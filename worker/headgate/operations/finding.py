@@ -13,8 +13,8 @@ class Verdict(StrEnum):
     """How serious it is."""
 
     OK = "ok"
-    WARNING = "warning"  # to be looked at; all goes on
-    FAILED = "failed"  # something stands still, or will
+    WARNING = "warning"  # needs a look; everything goes on
+    FAILED = "failed"  # something has stopped, or will
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ Answer = tuple[Verdict, str]
 
 
 def checked(check: str, ask: Callable[[], Answer]) -> Finding:
-    """Make a check; one that cannot be made is a finding, not an error."""
+    """Run a check; one that cannot be run is a finding, not an error."""
     try:
         return Finding(check, *ask())
     except (HeadgateError, httpx.HTTPError, OSError) as error:

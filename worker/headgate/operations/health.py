@@ -1,4 +1,4 @@
-"""Whether a process of this host is at work, by its heartbeat in the ledger: what health checks of containers ask."""
+"""Whether a process of this host is at work, by its heartbeat in the ledger: for health checks of containers."""
 
 import socket
 from dataclasses import dataclass
@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from headgate.ledger import Database, Processes
 from headgate.settings import Settings
 
-# What beats in each; topics are left out, for not every listener has some.
+# What beats in each; `topics` is left out, since not every listener has topics.
 KINDS = {"listen": ("listener", "announcer"), "work": ("worker",)}
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a process is."""
+    """The health of a process."""
 
     at_work: bool
     sentence: str  # what was found
 
 
 def health(settings: Settings, process: str) -> Health:
-    """Say how a process of this host and home is.
+    """Check the health of a process of this host and home.
 
-    What keeps it from its work is said, but does not make it ill: to start it again would not mend a Prefect server
-    that is unavailable, or a home that is gone.
+    What keeps it from its work is reported, but does not make it unhealthy: a restart would not help if the Prefect
+    server is unavailable, or the home is gone.
 
     Args:
         settings: with the ledger and the home.

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from headgate.ledger import Homes
 from headgate.ledger.homes import HomeRecord
 
-DEAF = timedelta(seconds=60)  # so long a ring may stay unanswered
+DEAF = timedelta(seconds=60)  # for this long a ring may stay unanswered
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,18 +16,18 @@ class Served:
     name: str
     host: str
     path: str
-    waiting: int  # arrivals to work on, or to bring to rest
+    waiting: int  # arrivals to work on, or to settle
     oldest_seconds: int | None  # the age of the oldest of them
     trouble: str | None  # what keeps it from being served, one sentence
 
     @property
     def neglected(self) -> bool:
-        """Whether something waits that nobody sees to."""
+        """Whether something waits, and nobody serves the home."""
         return bool(self.waiting and self.trouble)
 
 
 def served(homes: Homes) -> list[Served]:
-    """See who serves each home, the oldest first.
+    """List who serves each home, the oldest home first.
 
     Raises:
         LedgerUnavailable: the database does not answer.

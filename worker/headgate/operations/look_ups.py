@@ -1,4 +1,4 @@
-"""Read a pipeline's look-ups again, and say whether they can be looked up in."""
+"""Read the references of a pipeline's look-ups again, and check that the look-ups work."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,10 @@ class Loaded:
 
 
 def reload_look_ups(app: App, pipeline: str) -> list[Loaded]:
-    """Read the references of a pipeline now, check that its look-ups work with them, and tell of it in an event.
+    """Read the references of a pipeline now, check that its look-ups work with them, and emit an event.
 
-    Runs read a reference again when it has changed, so nothing has to be done for them; a rule that replays what
-    found nothing before waits for this event.
+    Runs do not need this: they reread a reference that has changed. The event is for rules that replay what found
+    nothing before.
 
     Raises:
         BadPipeline: there is no such pipeline, or a reference cannot be read.

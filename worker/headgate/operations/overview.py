@@ -1,4 +1,4 @@
-"""How things are: what `headgate status` shows, from the ledger alone: loading declarations would take too long."""
+"""What `headgate status` shows, from the ledger alone: loading declarations would take too long."""
 
 from collections import Counter
 from contextlib import suppress
@@ -16,12 +16,12 @@ from headgate.operations.homes import Served, served
 from headgate.settings import Settings
 from headgate.words import count, duration
 
-LATE = 60.0  # seconds; something waits, and nobody works on it
+LATE = 60.0  # seconds that something may wait while nobody works on it
 NEEDED = ("listener", "announcer", "worker")  # without these nothing arrives, or nothing becomes rows
 
 
 class Condition(StrEnum):
-    """How a pipeline is, in a word."""
+    """The condition of a pipeline, in a word."""
 
     HELD = "held"  # a person has to put something right
     HALTED = "halted"  # a partition of its topics is
@@ -33,7 +33,7 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """How things are."""
+    """The state of all pipelines, homes, sources and processes."""
 
     pipelines: list[PipelineNow]
     holds: dict[str, Hold]
@@ -45,7 +45,7 @@ class Overview:
     rings: RingCounts
 
     def condition(self, pipeline: PipelineNow) -> Condition:
-        """Say how a pipeline is."""
+        """Sum up a pipeline in a word."""
         if pipeline.pipeline in self.holds:
             return Condition.HELD
         if self.halted.get(pipeline.pipeline):
@@ -62,7 +62,7 @@ class Overview:
 
     @property
     def troubles(self) -> list[str]:
-        """What a person has to see to, one sentence each: what is wrong, and what to do."""
+        """What needs a person's attention, one sentence each: what is wrong, and what to do."""
         found = [missing(kind, self.processes) for kind in NEEDED if not self.alive(kind)]
         found += [
             f"{each.kind} ({each.where}): {each.trouble}" for each in self.processes if each.alive and each.trouble
@@ -85,12 +85,12 @@ class Overview:
 
 
 def overview(settings: Settings) -> Overview:
-    """See how things are.
+    """Read the state from the ledger.
 
     Raises:
         BadSettings: no database is configured.
         LedgerUnavailable: the database does not answer.
-        WrongDatabase: it does not let us in, or lacks what we need.
+        WrongDatabase: it denies us access, or lacks what we need.
 
     """
     with Database(settings.require_database(), size=1) as database:
@@ -99,7 +99,7 @@ def overview(settings: Settings) -> Overview:
 
 
 def look(settings: Settings, database: Database) -> Overview:
-    """See how things are by a database that is open, and migrated."""
+    """Read the state from a database that is open and migrated."""
     homes = Homes(database, Home(settings.places), lease=settings.ledger.lease)
     found = {each.pipeline: each for each in screen(database)}
     processes = Processes(database).find()
@@ -119,7 +119,7 @@ def look(settings: Settings, database: Database) -> Overview:
 
 
 def _held_back(settings: Settings, found: dict[str, PipelineNow], cursors: list[Cursor]) -> dict[str, str]:
-    """Say what keeps topics from being taken in; the declarations are loaded only if something may."""
+    """Say what keeps topics from being taken in; load the declarations only if something may."""
     if not any(
         (each.lag and found[each.pipeline].under_way) or each.halted for each in cursors if each.pipeline in found
     ):
@@ -137,7 +137,7 @@ def _held_back(settings: Settings, found: dict[str, PipelineNow], cursors: list[
 
 
 def nothing(name: str) -> PipelineNow:
-    """Say of a pipeline that nothing has arrived for it yet."""
+    """The state of a pipeline for which nothing has arrived yet."""
     zeros = dict.fromkeys((each.name for each in fields(PipelineNow)), 0)
     return PipelineNow(**{**zeros, "pipeline": name, "oldest_seconds": None})  # type: ignore[arg-type]  # named above
 

@@ -1,4 +1,4 @@
-"""The page of a pipeline: how it is, a chart of its last day, and what to do about what is wrong, as Markdown."""
+"""The page of a pipeline, as Markdown: its state, a chart of its last day, and what to do about what is wrong."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ def page(pipeline: PipelineNow, condition: Condition, hours: Sequence[Hour], *, 
     """Write the page.
 
     Args:
-        pipeline: how it is now.
+        pipeline: its state now.
         condition: the same in a word.
         hours: what ended in the last day, of this pipeline.
         now: with time zone.
@@ -52,7 +52,7 @@ def _oldest(pipeline: PipelineNow) -> str:
 
 
 def _chart(hours: Sequence[Hour], now: datetime) -> list[str]:
-    """Draw a bar for each hour, the latest last; its time is the one at which the hour began."""
+    """Draw a bar for each hour, the latest last, labelled with the time at which the hour began."""
     by_age = {each.hours_ago: each for each in hours}
     most = max((each.rows_persisted for each in hours), default=0) or 1
     lines = []

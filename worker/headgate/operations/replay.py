@@ -1,4 +1,4 @@
-"""Replay: dead letters go back on the road, as new arrivals that are linked to the old ones."""
+"""Replay: dead letters are sent again, as new arrivals that are linked to the old ones."""
 
 import hashlib
 import os
@@ -24,13 +24,13 @@ from headgate.records.originals import together
 from headgate.records.reading import form_of
 from headgate.records.text import line_end
 
-# Below the spool, and no source's place: what a replay that died leaves here is nobody's arrival.
+# Below the spool, in no source's folder: what a replay that dies leaves here does not become an arrival.
 PLACE = ".replay"
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Dead letters that go back together."""
+    """Dead letters that are sent again together."""
 
     pipeline: str
     source: str
@@ -45,11 +45,11 @@ def replay(app: App, selection: Selection, *, dry_run: bool = False) -> list[Rep
     """Send the open dead letters of a selection again.
 
     Records of one arrival go together in a new arrival of the same format; a whole arrival goes with its kept file.
-    The new arrival and the closing of its dead letters are one transaction: called twice, nothing goes twice.
+    The new arrival and the closing of its dead letters are one transaction: a second call sends nothing twice.
 
     Args:
-        app: what to work with.
-        selection: which dead letters are meant; those that are not open are left out.
+        app: the ledger, the pipelines and the spool.
+        selection: which dead letters; those that are not open are left out.
         dry_run: only say what would go.
 
     Raises:
@@ -68,7 +68,7 @@ def replay(app: App, selection: Selection, *, dry_run: bool = False) -> list[Rep
 
 
 def _together(letter: DeadLetterRecord) -> tuple[int, bool, str, bytes, int]:
-    """Dead letters with the same of these go in one new arrival; messages that nobody could read each in their own."""
+    """The key by which dead letters share a new arrival; each unreadable message gets its own."""
     alone = letter.dead_letter_id if letter.format == OFFSETS else 0
     return letter.arrival_id, letter.row_number is None, letter.format or "", letter.preamble, alone
 
@@ -101,7 +101,7 @@ def _send(app: App, chosen: Sequence[DeadLetterRecord]) -> Replay | None:
             shutil.rmtree(app.settings.places.spool / arrival.spool)
         if opened is not None:
             return replace(planned, arrival_id=opened.arrival_id)
-        # Others have replayed or discarded some of them: what is left goes without those.
+        # Others have replayed or discarded some of them: send the rest.
         found = app.dead_letters.find(Selection(ids=planned.dead_letters, limit=len(letters)))
         open_ = {letter.dead_letter_id for letter in found}
         letters = [letter for letter in letters if letter.dead_letter_id in open_]
@@ -111,7 +111,7 @@ def _send(app: App, chosen: Sequence[DeadLetterRecord]) -> Replay | None:
 def _arrival(app: App, planned: Replay, letters: Sequence[DeadLetterRecord]) -> NewArrival:
     first = letters[0]
     whole = first.row_number is None
-    # Of the dead letters, not of the bytes: two commands at the same time ask for the same arrival.
+    # Made of the dead letters, not of the bytes, so that two concurrent commands ask for the same arrival.
     identity = hashlib.sha256(b"replay" + ",".join(map(str, planned.dead_letters)).encode()).digest()
     messages = _range(first)
     position, spool = _spooled(app, planned, letters) if messages is None else (messages, None)
@@ -129,7 +129,7 @@ def _arrival(app: App, planned: Replay, letters: Sequence[DeadLetterRecord]) -> 
 
 
 def _range(letter: DeadLetterRecord) -> RangePosition | None:
-    """The messages to be read again; None where the dead letters themselves hold what is to be sent."""
+    """The range of messages to read again; None if the dead letters themselves hold what to send."""
     if letter.range is None or (letter.row_number is not None and letter.format != OFFSETS):
         return None
     if letter.original is None:
@@ -147,7 +147,7 @@ def _spooled(app: App, planned: Replay, letters: Sequence[DeadLetterRecord]) -> 
     place.parent.mkdir(parents=True)
     try:
         sha256 = _write(_content(app, letters), place)
-        # Before the ledger knows: after a power cut it must not know bytes that the disk has not got.
+        # Flush before the ledger knows: after a power cut it must not know bytes that the disk lacks.
         folders = [each for each in place.parents if each.is_relative_to(app.settings.places.spool)]
         flush([os.fsencode(each) for each in (place, *folders)])
     except BaseException:
@@ -158,7 +158,7 @@ def _spooled(app: App, planned: Replay, letters: Sequence[DeadLetterRecord]) -> 
 
 
 def _write(blocks: Iterator[bytes], place: Path) -> bytes:
-    """Write a file; its sha256."""
+    """Write a file; return its sha256."""
     sha256 = hashlib.sha256()
     with place.open("wb") as file:
         for block in blocks:
@@ -181,14 +181,14 @@ def _content(app: App, letters: Sequence[DeadLetterRecord]) -> Iterator[bytes]:
 
 
 def _name(app: App, letter: DeadLetterRecord) -> bytes:
-    """Name the file of records that are sent again, so that they are read as they were."""
+    """Name the file of records that are sent again, so that they are read as before."""
     name = _last(letter.path)
     bare = name[: -len(".gz")] if name.lower().endswith(".gz") else name
     folder = next((folder for folder in app.pipeline(letter.pipeline).folders if folder.name == letter.source), None)
     reader = folder.reader(name) if folder else None
     if isinstance(reader, Csv | Json) and letter.format in {"csv", "jsonl"}:
-        return os.fsencode(bare)  # the name tells the reader
-    # Not made of the first name: replayed again and again, it would outgrow what a file system takes.
+        return os.fsencode(bare)  # the name selects the reader
+    # Not made of the first name: after many replays it would be longer than a file system allows.
     return f"{letter.arrival_id}.replay.{letter.format}".encode()
 
 
@@ -198,7 +198,7 @@ def _last(path: bytes) -> str:
 
 
 def _line_end(app: App, letter: DeadLetterRecord) -> bytes:
-    """A line end as the file had it."""
+    """The line end that the file had."""
     if letter.format != "csv":
         return b"\n"
     try:
@@ -209,11 +209,11 @@ def _line_end(app: App, letter: DeadLetterRecord) -> bytes:
 
 
 def _kept(letter: DeadLetterRecord) -> Iterator[bytes]:
-    """Read the kept file of a rejected arrival. A link is not followed here either: it may lead to anything."""
+    """Read the kept file of a rejected arrival. Links are not followed here either: they may lead to anything."""
     what = f"arrival {letter.arrival_id} ({letter.name})"
     if letter.kept_at is None:
         raise NotFound(f"Nothing is kept of {what}: {letter.reason}; drop a regular file in its place.")
-    # The ledger's text of a place is for people where the name is not UTF-8; the name itself it has to the byte.
+    # If the name is not UTF-8, `kept_at` is only a text for people; `path` has the name byte for byte.
     place = Path(letter.kept_at).parent / _last(letter.path)
     try:
         descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -9,18 +9,18 @@ from headgate.events.origin import Origin, fired_by
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Who asks, and what is known of it beside the parameters."""
+    """Who asks, and what is known about it besides the parameters."""
 
     key: str  # the same for the same event, deployment and parameters
     by: str  # for people
-    origin: Origin | None  # the event; None: a schedule or a person asks, or the event cannot be had
+    origin: Origin | None  # the event; None: a schedule or a person asks, or the event was not read
 
     def pipeline(self, app: App, given: str | None) -> str:
-        """The pipeline that is meant: by the parameter, else by the event.
+        """The requested pipeline: that of the parameter, else that of the event.
 
         Raises:
-            Misuse: nobody tells.
-            BadPipeline: there is none of this name.
+            Misuse: neither names one.
+            BadPipeline: no pipeline has this name.
 
         """
         name = given or (self.origin.pipeline if self.origin else None)
@@ -31,13 +31,13 @@ class Asked:
 
 
 def understand(app: App, what: str, flow_run_id: str, event: str | None) -> Asked:
-    """See who asks.
+    """Find out who asks.
 
     Args:
         app: settings.
-        what: is asked: the deployment with its parameters, for one event may ask for more than one thing.
-        flow_run_id: the run that is to answer.
-        event: the event's id, if the rule has handed it over: then the server is not asked.
+        what: the request: the deployment with its parameters, since one event may ask for several things.
+        flow_run_id: the run that answers the request.
+        event: the event's id, if the rule passed it on: then the server is not asked.
 
     Raises:
         PrefectUnavailable: the server does not answer.

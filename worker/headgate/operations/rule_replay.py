@@ -1,4 +1,4 @@
-"""Replay as a rule asks for it: bounded, so that rows that fail again do not go round for ever."""
+"""Replay as a rule asks for it: bounded, so that rows that fail again are not replayed forever."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ class Wanted:
     rounds: int = 1
 
     def sentence(self) -> str:
-        """What is meant, in words."""
+        """Describe the selection, in words."""
         parts = [f"of {self.pipeline}"]
         if self.reason:
             parts.append(f"with reason {self.reason}")
@@ -43,7 +43,7 @@ class Replayed:
 
     @property
     def letters(self) -> int:
-        """How many dead letters went."""
+        """How many dead letters were sent."""
         return sum(len(each.dead_letters) for each in self.sent)
 
     def sentence(self) -> str:
@@ -62,7 +62,7 @@ def replay_wanted(app: App, wanted: Wanted) -> Replayed:
     """Send the dead letters that a rule wants.
 
     Raises:
-        Misuse: a reason or a time that does not exist.
+        Misuse: the reason does not exist, or the time is not valid.
         NotFound: a rejected arrival's file is no longer where it was kept.
         LedgerUnavailable: the database does not answer.
 
@@ -86,7 +86,7 @@ def _many(count: int, what: str) -> str:
 
 
 def moment(text: str, *, now: datetime | None = None) -> datetime:
-    """Read a time: "24h" ago, or ISO 8601, in UTC unless it says otherwise.
+    """Parse a time: "24h" ago, or ISO 8601, in UTC unless it says otherwise.
 
     Raises:
         Misuse: it is neither.

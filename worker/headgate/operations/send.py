@@ -24,7 +24,7 @@ SHOWN_EVERY = 0.1  # seconds
 
 CSV = (".csv", ".csv.gz")  # whose first line names the columns
 
-Key = Callable[[int, bytes], bytes | None]  # of the number of a message and its line
+Key = Callable[[int, bytes], bytes | None]  # (number of a message, its line) -> its key
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +52,16 @@ def send(  # noqa: PLR0913 - one an option of the command
     Args:
         settings: how Kafka is reached.
         topic: its name.
-        file: whose lines; gzip if its name ends so; `-` is standard input. The header of a .csv file is no message.
-        rate: so many messages a second at the most.
+        file: the file; expanded if its name ends with .gz; `-` is standard input. A .csv file's header is not sent.
+        rate: at most this many messages a second.
         key: the field of a line's JSON object, or the column of a .csv file, that is the message's key.
-        create: make the topic with so many partitions if it is not there.
+        create: create the topic with this many partitions if it does not exist.
         console: where the progress is shown, if it is a terminal.
-        stop: set: publish no more lines.
+        stop: once set, no more lines are published.
 
     Raises:
-        Misuse: the file is not there, or a line has no such key.
-        NotFound: the topic is not there.
+        Misuse: the file does not exist or is not whole, or a line lacks the key.
+        NotFound: the topic does not exist.
         KafkaUnavailable: no broker answers, or a message was not acknowledged.
         SinkRefused: a message is too large.
 
@@ -88,7 +88,7 @@ def send(  # noqa: PLR0913 - one an option of the command
 
 @contextmanager
 def _opened(file: Path, progress: Progress) -> Iterator[Iterator[bytes]]:
-    """Open a file to be read by lines; how far it is read is shown."""
+    """Open a file to be read by lines, and show how far it is read."""
     if file == STANDARD_INPUT:
         progress.add_task("", total=None, acknowledged=0)
         yield iter(sys.stdin.buffer)
@@ -106,7 +106,7 @@ def _opened(file: Path, progress: Progress) -> Iterator[Iterator[bytes]]:
 
 
 def _key(name: str | None, file: Path, header: bytes | None) -> Key:
-    """Give what finds the key of a line: by the name of a field, or of a column of the header."""
+    """Return a function that finds the key of a line: by the name of a field, or of a column of the header."""
     if name is None:
         return lambda _, __: None
     if header is not None:

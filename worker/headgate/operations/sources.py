@@ -10,12 +10,12 @@ from headgate.ledger.database import Connection
 
 @dataclass(frozen=True, slots=True)
 class Turned:
-    """What pausing or resuming came to."""
+    """The result of pausing or resuming."""
 
     pipeline: str
     change: Literal["pause", "resume"]
     changed: tuple[str, ...]  # sources
-    before: tuple[str, ...]  # sources that were so already
+    before: tuple[str, ...]  # sources that already were so
 
     def sentence(self) -> str:
         """In one sentence."""
@@ -37,7 +37,7 @@ def turn(  # noqa: PLR0913 - what is asked, one keyword a part
     by: str,
     reason: str,
 ) -> Turned:
-    """Pause or resume sources of a pipeline; done twice, nothing changes.
+    """Pause or resume sources of a pipeline; doing it twice changes nothing more.
 
     Args:
         app: the ledger.

@@ -1,4 +1,4 @@
-"""Actions of automations that our own Prefect server has given up: it writes a file, and no event tells of it."""
+"""Actions of automations that our own Prefect server gave up: it writes a file, and emits no event."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from headgate.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Swallowed:
-    """An action that was tried some times, and given up."""
+    """An action that was given up after several attempts."""
 
     file: Path
     at: datetime
@@ -20,23 +20,23 @@ class Swallowed:
 
 
 def swallowed(settings: Settings) -> list[Swallowed]:
-    """Find what the server of `headgate up` has given up, oldest first; on a server elsewhere nobody can look.
+    """Find what the server of `headgate up` gave up, oldest first; the files of another server cannot be read.
 
-    A notification block that raises, as a Custom Webhook whose receiver answers 500, ends there.
+    A notification block that raises ends there, such as a Custom Webhook whose receiver answers 500.
     """
     found = []
     for file in (settings.home / "prefect" / "dlq").glob("*"):
         try:
             at = datetime.fromtimestamp(file.stat().st_mtime, UTC)
             told = _told(file.read_bytes())
-        except OSError:  # somebody removes it now
+        except OSError:  # somebody removed it meanwhile
             continue
         found.append(Swallowed(file, at, *told))
     return sorted(found, key=lambda each: each.at)
 
 
 def sentence(found: list[Swallowed]) -> str:
-    """Tell of them in one sentence, and what to do."""
+    """Describe them in one sentence, and say what to do."""
     names = sorted({f"{each.action} of {each.automation!r}" for each in found})
     return (
         f"{len(found)} actions of automations failed and no event tells of it: {', '.join(names)}; "

@@ -69,7 +69,7 @@ def clocks(app: App, found: Overview) -> Answer:
 
 
 def rings(app: App) -> Answer:
-    """Whether runs answer what the announcer rings."""
+    """Whether runs answer the announcer's rings."""
     open_ = [each for each in open_rings(app.database) if each.oldest_seconds > UNANSWERED]
     if open_:
         told = ", ".join(f"{each.pipeline}: {each.unanswered}, for {duration(each.oldest_seconds)}" for each in open_)
@@ -125,7 +125,7 @@ def set_aside(found: Overview) -> Answer:
 
 
 def left_lying(app: App) -> list[tuple[Source, Answer]]:
-    """Of each watched folder, the files that are not taken in, and why."""
+    """The files of each watched folder that are not taken in, and why."""
     return [
         (source, _left(source, app.settings.listener.scan_seconds + UNANSWERED))
         for source in sources_of(app.pipelines, app.settings.inbox)

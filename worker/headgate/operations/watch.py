@@ -1,4 +1,4 @@
-"""The watch: what alerts are about is read, what changed is decided and recorded, and what is to be told is owed."""
+"""The watch: read what alerts watch, decide and record what changed, and note the notices that are owed."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC
@@ -40,7 +40,7 @@ NAMES: Mapping[type[Alert], str] = {
 
 
 def watched(app: App) -> list[Watched]:
-    """List what is watched: the alerts of each pipeline, and those of the installation, which the former override.
+    """List what is watched: the alerts of each pipeline, which override those of the installation of the same kind.
 
     Raises:
         BadPipeline: the alerts of the installation cannot be loaded.
@@ -60,7 +60,7 @@ def look(app: App) -> list[Transition] | None:
     """Look once at all that is watched; record what changed, with its event and its notices, in one transaction.
 
     Returns:
-        What changed; None if another process looks now.
+        What changed; None if another process is looking now.
 
     Raises:
         LedgerUnavailable: the database does not answer.

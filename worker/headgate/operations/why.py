@@ -15,7 +15,7 @@ from headgate.words import count
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What is to be said of a file."""
+    """What became of a file, or keeps it from being taken in."""
 
     taken: bool  # it is on its way, done, or about to be taken in
     lines: list[str]
@@ -52,7 +52,7 @@ def explain(settings: Settings, file: Path) -> Explanation:
 
 
 def _lying(app: App, here: list[tuple[Source, bytes]], became: list[str]) -> Explanation:
-    """Say what is to be said of a file that lies in a watched folder."""
+    """Explain a file that lies in a watched folder."""
     lines = []
     for source, inside in here:
         found = refused(source, inside)

@@ -1,4 +1,4 @@
-"""Tests of pipelines and rules, by pytest: feed a file, a message or an event, and look at what comes of it.
+"""Test pipelines and rules with pytest: feed a file, a message or an event, and check the outcome.
 
     def test_a_bad_row_is_sent_again(gate):
         gate.rules("automations.rules:RULES")
@@ -7,7 +7,7 @@
         assert [letter.reason for letter in outcome.dead_letters] == ["schema"]
         assert outcome.fired_by("send again").parameters == {"pipeline": "flights", "at_most": 1}
 
-The fixture `gate` comes with the package; nothing has to be imported for it. docs/how-to/test-rules-and-pipelines.md.
+The fixture `gate` comes with the package, without an import. See docs/how-to/test-rules-and-pipelines.md.
 """
 
 from importlib import import_module
@@ -21,7 +21,7 @@ __all__ = ["Gate", "Outcome"]
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for: pytest imports this package in every run, and Prefect's server takes seconds."""
+    """Import a name on its first use: pytest imports this package in every run, and Prefect's server takes seconds."""
     if name in __all__:
         return getattr(import_module(f"headgate.testing.{name.lower()}"), name)
     message = f"module {__name__!r} has no attribute {name!r}"

@@ -1,4 +1,4 @@
-"""The gate of a test: what goes in is worked on by the code of the real one, in this process and in virtual time."""
+"""The gate of a test: it processes its input with the production code, in this process and in virtual time."""
 
 import shutil
 from collections import Counter
@@ -30,8 +30,8 @@ from headgate.rules.sources import Rules, event_of, rules_of, span
 from headgate.testing.outcome import Outcome, only
 from headgate.testing.records import Worked, work
 
-BETWEEN = timedelta(milliseconds=10)  # two events
-RUN = "00000000-0000-4000-8000-000000000000"  # the flow run that events name: here is none
+BETWEEN = timedelta(milliseconds=10)  # between two events
+RUN = "00000000-0000-4000-8000-000000000000"  # stands for the flow run that events name: a test has none
 Message = bytes | tuple[bytes | None, bytes | None]  # a value, or a key and a value; None: a tombstone
 
 
@@ -40,13 +40,13 @@ class Gate:
 
     Args:
         engine: evaluates rules.
-        folder: for files, made when it is needed.
+        folder: for files; created when it is needed.
 
     Attributes:
-        now: the time; it moves with events, and by `wait`.
-        tables: what look-ups by the name of a table look up in: frames by name.
-        variables: of Prefect, that templates name.
-        fired: all that fired so far.
+        now: the time; events and `wait` advance it.
+        tables: frames by name, for look-ups that name a table.
+        variables: values of Prefect variables that templates name.
+        fired: all firings so far.
 
     """
 
@@ -64,27 +64,27 @@ class Gate:
         self._given: Rules = Rules(())
 
     def rules(self, *automations: object) -> None:
-        """Say which automations are tried: "package.module:NAME", a file, objects of Prefect's classes, or JSON."""
+        """Set the automations to test: "package.module:NAME", a file, objects of Prefect's classes, or JSON."""
         found = [rules_of(each, Path.cwd()) for each in automations]
         names = {identity: name for each in found for identity, name in each.names.items()}
         self._given = Rules(tuple(one for each in found for one in each.automations), names)
         self._room = None
 
     def deployment(self, name: str, flow: Callable[..., Any]) -> None:
-        """Say which flow a deployment runs: parameters that do not fit are refused, as by the server."""
+        """Set the flow that a deployment runs: parameters that do not fit are refused, as by the server."""
         self._schemas[str(deployment(name))] = schema_of(flow)
         self._room = None
 
     def connect(self, database_url: str) -> None:
-        """Ask a database too: look-ups read its tables, and what the sink refuses becomes dead letters."""
+        """Use a database too: look-ups read its tables, and rows that the sink refuses become dead letters."""
         self._database = database_url
 
     def drop(self, pipeline: Pipeline, file: str | Path, content: bytes | None = None) -> Outcome:
         """Drop a file.
 
         Args:
-            pipeline: that it is for; the first of its folders that takes the name has it.
-            file: a file, or its name if `content` is given.
+            pipeline: its pipeline; it goes to the first of the pipeline's folders that takes its name.
+            file: its path, or just its name if `content` is given.
             content: its bytes.
 
         Raises:
@@ -104,7 +104,7 @@ class Gate:
         """Publish messages, which are taken in as one range.
 
         Args:
-            pipeline: that they are for.
+            pipeline: their pipeline.
             messages: a value each, or a key and a value.
             topic: one of the pipeline's; the first if left out.
 
@@ -132,17 +132,17 @@ class Gate:
         return self._take_in(pipeline, f"{name}{ENDING}", spooled(frame), source.name, Fact.MESSAGES_ARRIVED, facts)
 
     def emit(self, event: Json | Event) -> list[Firing]:
-        """Send an event; what it makes fire.
+        """Send an event; return what it makes fire.
 
         Args:
-            event: as the API has it, or in short: {"event": "headgate.rows.dead-lettered", "pipeline": "flights"}.
+            event: in the API's form, or short: {"event": "headgate.rows.dead-lettered", "pipeline": "flights"}.
 
         """
         raw = event_of({**event.body(), "occurred": None} if isinstance(event, Event) else event, self._next())
         return self._noted(self._rules_room().send(raw))
 
     def wait(self, time: str | float | timedelta) -> list[Firing]:
-        """Let time pass, such as "10 min"; what fires because nothing came."""
+        """Let time pass, such as "10 min"; return what fires because no event came."""
         self.now += time if isinstance(time, timedelta) else span(time)
         return self._noted(self._rules_room().wait(self.now))
 
@@ -204,7 +204,7 @@ class Gate:
 
 
 def _told(pipeline: Pipeline, arrival: int, kind: Fact, facts: Mapping[str, object], worked: Worked) -> Iterator[Event]:
-    """The events that the ledger's outbox and the announcer give of an arrival that is worked on alone."""
+    """The events that the ledger's outbox and the announcer emit for an arrival that a run takes alone."""
     yield catalog.news(uuid4(), kind, pipeline.name, {"arrival": arrival, **facts}, START)
     yield catalog.ready(uuid4(), pipeline.name, 1)
     if worked.rejected is not None:

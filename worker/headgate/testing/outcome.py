@@ -1,4 +1,4 @@
-"""What comes of one arrival: its rows, its dead letters, its events, and what these made fire."""
+"""The outcome of one arrival: its rows, its dead letters, its events, and what these made fire."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from headgate.rules.firings import Firing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What comes of one arrival.
+    """The outcome of one arrival.
 
     Args:
         arrival: its number.
         frame: the rows as they go to the table, with `_arrival_id` and `_row`.
         deletes: the keys of rows that are deleted, likewise.
         dead_letters: the records that were set aside, by row.
-        skipped: how many messages are no records, as their topic's policy says.
+        skipped: how many messages are not records, according to their topic's policy.
         rejected: why the arrival was given up as a whole; None if it was not.
-        events: that Headgate emits, in order.
-        fired: what the rules did on them.
+        events: the events that Headgate emits, in order.
+        fired: the firings of rules on these events.
 
     """
 
@@ -47,7 +47,7 @@ class Outcome:
         """The one firing of an automation.
 
         Raises:
-            AssertionError: it fired never, or several times; the text says what did.
+            AssertionError: it never fired, or several times; the text says what did.
 
         """
         return only(self.fired, automation)

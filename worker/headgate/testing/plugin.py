@@ -1,4 +1,4 @@
-"""The pytest plug-in: the fixture `gate`. pytest loads this module in every run, so it imports nothing of ours."""
+"""The pytest plug-in: the fixture `gate`. pytest loads this module in every run, so it imports nothing else of ours."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Take the rules that every `gate` begins with."""
+    """Register the option for the rules that every `gate` begins with."""
     parser.addini("headgate_rules", "The automations that every gate begins with, as package.module:NAME or a file.")
 
 
 @pytest.fixture(scope="session")
 def _headgate_engine() -> "Iterator[Engine]":
-    """Prefect's evaluation of rules: 2 s to import, once."""
+    """Prefect's evaluation of rules: it takes 2 s to import, once a session."""
     from headgate.rules.engine import Engine  # noqa: PLC0415 - only for those who ask
 
     with Engine() as engine:

@@ -1,4 +1,4 @@
-"""A file through the stages of its pipeline, by the code that runs use, in this process."""
+"""Take a file through the stages of its pipeline, with the code that runs use, in this process."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -34,13 +34,13 @@ class Worked:
 
 
 def work(spooled: Spooled, folder: Path, tables: Mapping[str, pl.DataFrame], database: Database | None) -> Worked:
-    """Parse, enrich and, if there is a database, write what an arrival holds; nothing stays written.
+    """Parse, enrich and, if there is a database, write the records of an arrival; the writes are rolled back.
 
     Args:
         spooled: the file.
         folder: for chunks.
-        tables: what look-ups by the name of a table look up in.
-        database: has those tables, and the pipeline's own; what the table refuses becomes dead letters.
+        tables: frames by name, for look-ups that name a table.
+        database: has other such tables, and the pipeline's own; rows that the latter refuses become dead letters.
 
     Raises:
         BadFixture: a look-up needs a table that is not given.
