@@ -1,4 +1,4 @@
-"""`headgate alerts`: what is watched, what is broken, and what could not be told."""
+"""`headgate alerts`: what is watched, what is broken, and which notices could not be delivered."""
 
 from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""Which homes are served, and what waits where nobody serves."""
+"""Which homes are served, and what waits in those that are not."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -139,14 +139,14 @@ def named_id(text: str) -> UUID:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Automations to be tested."""
+    """The automations to test."""
 
     automations: tuple[Json, ...]  # as the API has them
     names: Mapping[str, str] = field(default_factory=dict)  # of deployments and blocks, by the ids that stand for them
 
 
 def rules_of(written: object, folder: Path) -> Rules:
-    """Find the automations to be tested.
+    """Find the automations to test.
 
     Args:
         written: "package.module:NAME" of a list; a file of JSON or YAML; or the automations themselves, as the API or

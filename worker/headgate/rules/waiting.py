@@ -22,7 +22,7 @@ EARLIER = timedelta(minutes=15)  # how far the first window reaches back
 
 
 def waits_for(automation: Automation, event: ReceivedEvent, state: State) -> tuple[str, ...]:
-    """Say why an event that an automation takes has not made it fire.
+    """Say why an event that an automation takes did not make it fire.
 
     Args:
         automation: as it was at that time.

@@ -24,7 +24,7 @@ from headgate.sinks.reference import read_reference
 
 @dataclass(slots=True)
 class Worked:
-    """What the stages make of an arrival."""
+    """What the stages produce from an arrival."""
 
     frame: pl.DataFrame
     deletes: pl.DataFrame
