@@ -23,7 +23,7 @@ app = App(
     version_flags=["--version"],
 )
 processes.register(app)
-# By path, so that each is imported only when it runs: they load polars, which the commands above do not need.
+# By path, so that each is imported only when it runs: they load polars, which other commands do not need.
 for path, name, text in (
     ("project:init", "init", "Make an example project to begin with."),
     (

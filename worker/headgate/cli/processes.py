@@ -13,7 +13,7 @@ from headgate.cli.output import print_json, print_table
 from headgate.errors import WITHOUT_RULES
 from headgate.words import count
 
-# Each command imports what it needs when it runs: Prefect alone takes two seconds and 90 MB, which `--help` must not.
+# Each command imports what it needs when it runs: Prefect alone takes two seconds and 90 MB, too much for `--help`.
 
 
 def register(app: App) -> None:
