@@ -127,12 +127,32 @@ async def up(settings: Settings, *, kafka: bool = False) -> AsyncIterator[Runnin
         ).write(settings.home)
         stack.callback(Endpoints.remove, settings.home)
         with Database(settings.require_database()) as database:
-            await _patiently(database.migrate)
+            is_new = bool(await _patiently(database.migrate))
             await _patiently(lambda: _join(settings, database))
-        await _apply(settings, supervisor)
+        await _start_ours(settings, supervisor, is_new=is_new)
+        yield Running(settings, supervisor, broker)
+
+
+async def _start_ours(settings: Settings, supervisor: Supervisor, *, is_new: bool) -> None:
+    """Apply, and start listener and worker.
+
+    Args:
+        settings: of all processes.
+        supervisor: keeps them running.
+        is_new: whether the ledger was made, or changed, just now: then nobody rings before all is applied. Otherwise
+            an earlier `up` has applied, so what waits need not wait for this one to do so again.
+
+    """
+    applying = asyncio.create_task(_apply(settings, supervisor), name="apply")
+    try:
+        if is_new:
+            await applying
         await supervisor.start(_ours(settings, "listen", grace=30))
         await supervisor.start(_ours(settings, "work", grace=settings.worker.grace_seconds + HAND_BACK))
-        yield Running(settings, supervisor, broker)
+        await applying
+    finally:
+        applying.cancel()
+        await asyncio.gather(applying, return_exceptions=True)
 
 
 def _join(settings: Settings, database: Database) -> None:
