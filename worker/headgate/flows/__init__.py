@@ -1,1 +1,1 @@
-"""All that is a Prefect flow or task: thin wrappers around plain code, so that people see each step in the UI."""
+"""All Prefect flows and tasks: thin wrappers around plain code, so that each step is visible in the UI."""

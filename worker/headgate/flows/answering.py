@@ -1,4 +1,4 @@
-"""What the deployments that rules start have in common: one answer for each event, in one sentence."""
+"""Shared by the deployments that rules start: each event is answered once, in one sentence."""
 
 import asyncio
 import hashlib
@@ -28,13 +28,14 @@ async def answer(
     event: str | None,
     do: Callable[[App, Asked], Awaitable[str]],
 ) -> State[None]:
-    """Do what is asked, unless a run has done it for the same event.
+    """Do what a rule asks for, unless another run has done it for the same event.
 
     Args:
-        deployment: what is asked.
-        parameters: of the run, but for the event.
-        event: the event's id, if the rule hands it over.
-        do: does it; one sentence on what was done. It can be done again: a run may be killed before its answer stands.
+        deployment: the deployment's name.
+        parameters: the run's parameters, without `event`.
+        event: the event's id, if the rule passes it.
+        do: does the work, and returns one sentence on what it did. It must be safe to repeat: a run may be killed
+            before its answer is recorded.
 
     """
     settings = Settings.load()
@@ -57,13 +58,13 @@ async def answer(
 
 
 def _named(deployment: str, parameters: Mapping[str, object]) -> str:
-    """Name what is asked for, at a bounded length."""
+    """Return a name of bounded length for a request."""
     given = sorted((name, str(value)) for name, value in parameters.items() if value not in {None, ""})
     return f"{deployment} {hashlib.sha256(repr(given).encode()).hexdigest()[:16]}"
 
 
 async def transacted(app: App, do: Callable[[Connection], T]) -> T:
-    """Do something in one transaction, in a thread."""
+    """Call a function in one transaction, in a thread."""
 
     def whole() -> T:
         with app.database.transaction() as connection:

@@ -1,4 +1,4 @@
-"""Files of mostly bad records: rejected as a whole, before anything of them is committed."""
+"""Files with too many bad records: rejected as a whole, before any of their rows is committed."""
 
 from collections import Counter, defaultdict
 
@@ -10,7 +10,7 @@ from headgate.records.too_many_bad import too_many_bad
 def reject_bad_files(bench: Workbench) -> None:
     """Reject the files of a claim that break `max_bad=`.
 
-    A replay is left alone: a person has asked for what is good in it. So is a file of which an earlier attempt has
+    This spares replays, because a person has asked for their good records, and files of which an earlier attempt has
     committed rows.
     """
     if bench.pipeline.max_bad is None:

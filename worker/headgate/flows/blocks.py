@@ -1,4 +1,4 @@
-"""Notification blocks of the Prefect server: Slack, mail by an Apprise URL, webhooks and the like."""
+"""Notification blocks of the Prefect server: Slack, mail by an Apprise URL, webhooks and others."""
 
 from prefect.blocks import notifications  # noqa: F401 - registers the types of blocks
 from prefect.blocks.abstract import NotificationBlock
@@ -8,18 +8,18 @@ from headgate.errors import NotFound, NotificationFailed
 
 
 async def notify(name: str, *, subject: str, body: str) -> None:
-    """Send something through a block, and know whether it went.
+    """Send a message through a block, and raise if it is not delivered.
 
-    An automation of Prefect's would not: what some blocks raise there ends in a file on the server's disk.
+    A Prefect automation would not tell us: what some blocks raise there only ends up in a file on the server's disk.
 
     Args:
         name: <type's slug>/<name>, such as slack-webhook/ops.
         subject: one line.
-        body: plain text or Markdown; what is made of it is the receiver's affair.
+        body: plain text or Markdown; how it is rendered is up to the receiver.
 
     Raises:
-        NotFound: there is no such block, or it cannot notify.
-        NotificationFailed: it was not delivered; the text says why, without the block's secrets.
+        NotFound: the block does not exist, or cannot notify.
+        NotificationFailed: the message was not delivered; the text says why, without the block's secrets.
 
     """
     try:
@@ -40,7 +40,7 @@ async def notify(name: str, *, subject: str, body: str) -> None:
 
 
 def _told(error: Exception) -> str:
-    """What went wrong, without the URL: it often is the secret."""
+    """Return what went wrong, without the URL, which is often the secret."""
     response = getattr(error, "response", None)
     if response is not None and hasattr(response, "status_code"):
         return f"the receiver answered {response.status_code}"

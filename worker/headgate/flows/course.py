@@ -1,6 +1,6 @@
-"""The course of one claim: who works on it says what is begun and what came of it, and who shows it to people waits.
+"""The course of one claim: the work records what begins and how it ends, and the subflows in the UI wait for that.
 
-So the work never waits for Prefect to be told of it, and what Prefect is told is what took place.
+So the work never waits for Prefect, and Prefect shows what really took place.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from headgate.errors import KafkaUnavailable, Transient
 Step = Literal["parse", "references", "enrich", "persist"]
 T = TypeVar("T")
 
-# Seconds between the tries within a run; what takes longer is the ledger's to retry, with the lease given back.
+# Seconds between tries within a run. If they all fail, the ledger retries later, and the lease is given back meanwhile.
 TRY_AGAIN_AFTER = (0.5, 2.0, 5.0)
 
 log = structlog.get_logger()
@@ -44,9 +44,10 @@ class _Units:
 
 
 class Course:
-    """What is done to one claim, step by step.
+    """The progress of one claim, step by step.
 
-    `do` and `skip` are for who works, `end` for who began; `units`, `outcome` and `skipped` for who shows it.
+    The code that works calls `do`, `skip` and, at last, `end`. The code that shows it calls `units`, `outcome` and
+    `skipped`.
     """
 
     def __init__(self, again_after: Sequence[float] = TRY_AGAIN_AFTER) -> None:
@@ -54,18 +55,18 @@ class Course:
         self._again_after = again_after
 
     async def do(self, step: Step, works: Sequence[Callable[[], T]], *, at_once: int = 1) -> list[T]:
-        """Do the units of a step, each in a thread, and begin them in their order.
+        """Do the units of a step, each in a thread; they begin in the given order.
 
         Args:
-            step: which.
+            step: the step.
             works: the units; one that fails for a transient reason is tried again.
-            at_once: how many may be at work at the same time.
+            at_once: how many units may run at the same time.
 
         Returns:
-            What each gave.
+            The result of each unit, in order.
 
         Raises:
-            Exception: of the first that failed, as soon as no other is at work any more; the rest are not begun.
+            Exception: the error of the first unit that failed, once no other unit is running; the rest never begin.
 
         """
         units = [_Unit() for _ in works]
@@ -100,25 +101,25 @@ class Course:
             try:
                 return await asyncio.to_thread(work)
             except KafkaUnavailable:
-                raise  # a client of Kafka has waited by itself before it gave up; files are not to wait any longer
+                raise  # the Kafka client has already waited; files in the claim must not wait any longer
             except Transient as error:
                 log.warning("tried again within the run", action=step, error=str(error), next_try_seconds=wait)
                 await asyncio.sleep(wait)
         return await asyncio.to_thread(work)
 
     def skip(self, step: Step, why: str) -> None:
-        """Say that a step has nothing to do."""
+        """Record that a step has nothing to do."""
         if not self._steps[step].begun.is_set():
             self._steps[step].skipped = why
             self._steps[step].begun.set()
 
     def end(self) -> None:
-        """Say that no further step will begin."""
+        """Record that no further step will begin."""
         for step in self._steps:
             self.skip(step, "A stage before has failed.")
 
     async def units(self, step: Step) -> int:
-        """Wait until a step has begun; how many units of work it has."""
+        """Wait until a step has begun; return how many units of work it has."""
         await self._steps[step].begun.wait()
         return len(self._steps[step].all)
 
@@ -126,7 +127,7 @@ class Course:
         """Wait until a unit of work is over.
 
         Raises:
-            Exception: what it failed with.
+            Exception: the error it failed with.
 
         """
         unit = self._steps[step].all[number]
@@ -135,9 +136,9 @@ class Course:
             raise unit.error
 
     def failed_with(self, error: BaseException) -> bool:
-        """Whether this is what a unit of work failed with."""
+        """Return whether a unit of work failed with this error."""
         return any(unit.error is error for units in self._steps.values() for unit in units.all)
 
     def skipped(self, step: Step) -> str:
-        """Say why a step that has begun has nothing to do; empty if it has."""
+        """Return why a step that has begun has nothing to do; empty if it has work."""
         return self._steps[step].skipped

@@ -1,4 +1,4 @@
-"""The end of a claim: each of its arrivals that is still ours gets its next attempt, or is given up."""
+"""The end of a claim: each arrival that is still ours is put back for another attempt, or given up."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -11,21 +11,22 @@ from headgate.flows.held import is_permanent
 from headgate.flows.workbench import Workbench
 from headgate.model import ClaimedArrival, Stage
 
-# Between two looks for a broker or a home that is unavailable. A run that looks for a broker takes 10 s.
+# Until the next try, if a broker or the home is unavailable or the cause is permanent. A run takes 10 s to find that a
+# broker is down.
 AGAIN_AFTER = timedelta(seconds=20)
 
 log = structlog.get_logger()
 
 
 def put_back(bench: Workbench, error: Exception | None = None) -> None:
-    """Give up what cannot become records, and put back what could not be read or committed now.
+    """Reject arrivals that cannot become records, and put back those that could not be read or committed now.
 
     Args:
-        bench: with what is known of each arrival.
-        error: what ended the work on all of them; None if nothing did.
+        bench: the claim, with what is known of each arrival.
+        error: what ended the work on the whole claim, or None.
 
     Raises:
-        LedgerUnavailable: the database does not answer; the leases run out then.
+        LedgerUnavailable: the database does not answer; the leases then run out by themselves.
 
     """
     if error is None and not bench.left_out:
@@ -36,8 +37,8 @@ def put_back(bench: Workbench, error: Exception | None = None) -> None:
         if mine is None:
             continue
         if trouble is not None and arrival.range is None:
-            mine = trouble  # whatever came of its file: it was read from a folder that is not its home
-        # Those that a chunk before the error has ended, or that another run has taken, are not ours to put back.
+            mine = trouble  # overrides any result: the file was read from a folder that is not its home
+        # Fenced: a chunk committed before the error has ended the arrival, or another run holds it.
         with suppress(Fenced):
             _put_back_one(bench, arrival, mine)
 
@@ -58,7 +59,7 @@ def _put_back_one(bench: Workbench, arrival: ClaimedArrival, error: Exception) -
 
 
 def _trouble(app: App) -> HomeUnavailable | None:
-    """Why the home of this process cannot be used; None if it can."""
+    """Return why the home of this process cannot be used, or None if it can."""
     try:
         app.homes.check()
     except HomeUnavailable as error:
@@ -67,9 +68,10 @@ def _trouble(app: App) -> HomeUnavailable | None:
 
 
 def _again(bench: Workbench, arrival: ClaimedArrival, error: Exception) -> timedelta | None:
-    """Put an arrival back; when it comes due, or None if it was given up."""
+    """Put an arrival back; return how long until it is due again, or None if it was given up."""
     if isinstance(error, NotTried):
-        # Where something could be read, more can: the next claim begins with these. Else brokers may all be down.
+        # If anything could be read, these are due at once, and the next claim begins with them. Otherwise all brokers
+        # may be down.
         delay = timedelta(0) if len(bench.unread) < len(bench.claim.arrivals) else AGAIN_AFTER / 2
     elif isinstance(error, KafkaUnavailable | HomeUnavailable) or is_permanent(error):
         delay = AGAIN_AFTER

@@ -1,4 +1,4 @@
-"""Enrich: what a pipeline adds to each record of a chunk."""
+"""Enrich: add the pipeline's columns to each record of a chunk."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 def load_references(bench: Workbench) -> Mapping[str | Path, pl.DataFrame]:
-    """Read what the look-ups of a claim look up in."""
+    """Read the references of the pipeline's look-ups."""
     found: dict[str | Path, pl.DataFrame] = {}
     for step in bench.pipeline.enrich:
         if not isinstance(step, Lookup):

@@ -1,4 +1,4 @@
-"""The one flow that ingests: claim what is ready, parse, enrich and persist it, and go on while more arrives."""
+"""The ingest flow: claim what is ready, parse, enrich and persist it, and go on while more arrives."""
 
 import asyncio
 from contextlib import suppress
@@ -32,20 +32,20 @@ async def ingest(
     limit: Whole = None,
     dry_run: bool = False,  # noqa: FBT001, FBT002 - a field of the UI's form
 ) -> State[None]:
-    """Bring what arrived for a pipeline to its table.
+    """Write the records of a pipeline's arrivals to its table.
 
     Args:
-        pipeline: its name.
-        ring: the ring of the doorbell that this run answers; leave it empty for a run by hand, or by a rule: it starts
-            the pipeline now, whatever its declaration waits for.
-        arrival_id: work on this arrival alone.
+        pipeline: the pipeline's name.
+        ring: the ring of the doorbell that this run answers. Leave it empty for a run by hand or by a rule: the run
+            starts the pipeline now, whatever its declaration waits for.
+        arrival_id: work on this arrival only.
         limit: work on at most this many arrivals.
-        dry_run: read, check and enrich, and report, but write nothing and leave the arrivals as they are.
+        dry_run: read, check, enrich and report, but write nothing and leave the arrivals as they are.
 
     """
     settings = Settings.load()
     configure_logging(settings)
-    # Of this execution alone: the same flow run comes back under its id when its process was killed.
+    # Unique to this execution: after its process was killed, the same flow run is executed again under the same id.
     holder = holder_of(str(flow_run.id or uuid4()))
     with open_app(settings) as app, bound_contextvars(pipeline=pipeline):
         chosen = app.pipeline(pipeline)
@@ -78,10 +78,10 @@ async def ingest(
                 raise
             finally:
                 held.retire()
-                # If the ledger is unavailable now, the run is known to be gone when its lock is free.
+                # If the ledger is unavailable now, the run's free lock shows later that the run is over.
                 with suppress(LedgerUnavailable):
                     app.rings.leave(holder, rhythm.last)
-                with suppress(OSError):  # no claim had a folder there, or one could not be removed: the sweep does it
+                with suppress(OSError):  # there is no folder, or a claim's folder is left in it: the sweep removes it
                     (settings.places.work / holder).rmdir()
         await stream.end()
     if not report.claims:
@@ -95,7 +95,7 @@ async def ingest(
 
 
 def _home(app: App) -> UUID | None:
-    """The home of this process; None if it cannot be used, and then ranges are worked on alone."""
+    """Return the id of this process's home, or None if the home cannot be used: then only ranges are worked on."""
     try:
         return app.homes.check()
     except HomeUnavailable:

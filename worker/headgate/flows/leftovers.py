@@ -1,4 +1,4 @@
-"""What runs and replays that died leave behind: rings that count as open, and folders."""
+"""What dead runs and replays leave behind: rings that count as open, and folders."""
 
 import shutil
 import time
@@ -8,28 +8,28 @@ from headgate.app import App
 from headgate.errors import HomeUnavailable
 from headgate.operations.replay import PLACE
 
-# A replay's folder is touched for a moment; what stood still for so long is nobody's any more.
+# A replay uses its folder only for a moment; one that is unchanged for this long is abandoned.
 LEFT_AFTER = timedelta(days=1)
 
 
 def clear(app: App) -> int:
-    """Close the rings of dead runs, and remove the folders of dead runs and replays; how many folders.
+    """Close the rings of dead runs, remove the folders of dead runs and replays, and return how many folders went.
 
-    A folder of a run that the ledger does not know, of another ledger perhaps, is left for a day.
+    The folder of a run that the ledger does not know, perhaps of another ledger's, is kept for a day.
 
     Raises:
         LedgerUnavailable: the database does not answer.
 
     """
     places = app.settings.places
-    works = {path.name: path for path in places.work.glob("*")}  # listed before: a run answers before it has a folder
+    works = {path.name: path for path in places.work.glob("*")}  # first: the ledger knows a run before it has a folder
     app.rings.close_dead()
     is_over = app.rings.over(list(works))
     replays = {f"{path.parent.parent.name}/{PLACE}/{path.name}": path for path in places.spool.glob(f"*/{PLACE}/*")}
     try:
         known = app.arrivals.spooled(list(replays))
     except HomeUnavailable:
-        known = set(replays)  # nobody can tell whose they are
+        known = set(replays)  # without the home, their owners are unknown: keep them all
     nobodys = [path for holder, path in works.items() if holder not in is_over]
     nobodys += [path for place, path in replays.items() if place not in known]
     oldest = time.time() - LEFT_AFTER.total_seconds()

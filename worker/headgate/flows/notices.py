@@ -12,10 +12,10 @@ log = structlog.get_logger()
 
 
 async def send_owed(app: App) -> int:
-    """Deliver what is due; how many notices were delivered.
+    """Deliver the notices that are due, and return how many were delivered.
 
-    One that fails stays owed, and is tried again later: its block's later ones wait for it. Killed between delivery
-    and its record, it is delivered once more.
+    A notice that fails stays owed and is tried again later; later notices of its block wait for it. If the process is
+    killed between delivering a notice and recording that, the notice is delivered again.
 
     Raises:
         LedgerUnavailable: the database does not answer.

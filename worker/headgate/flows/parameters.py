@@ -1,7 +1,7 @@
-"""Parameters as rules and forms give them: typed by a template, as text by a form, and empty where a field was left.
+"""Types of flow parameters that accept what rules and forms send: typed values, text, or an empty text for a blank.
 
-Prefect's server checks a value against the schema before it makes a run, and refuses nonsense with the field's name and
-the reason; the flow reads text as what it means.
+The Prefect server validates a value against the schema before it creates a run, and names the field and the reason if
+it refuses. The flow then parses text into the parameter's type.
 """
 
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Parse: a portion of a claim's files and ranges becomes validated chunks."""
+"""Parse: turn a portion of a claim's files and ranges into validated chunks."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -11,13 +11,13 @@ from headgate.model import ClaimedArrival, Stage
 from headgate.records.chunk import Chunk
 from headgate.records.parsing import parse
 
-PORTION = 8 * 1024 * 1024  # bytes; below this a portion of its own costs more than it saves
+PORTION = 8 * 1024 * 1024  # bytes; a smaller portion costs more than it saves
 
 log = structlog.get_logger()
 
 
 def parse_portion(bench: Workbench, number: int, arrivals: Sequence[ClaimedArrival]) -> list[Chunk]:
-    """Make chunks of some of a claim's arrivals; the chunks of an arrival stand in its order."""
+    """Parse some of a claim's arrivals into chunks; an arrival's chunks are in the order of its rows."""
     folder = bench.folder / str(number)
     folder.mkdir(exist_ok=True)
     readable = {arrival.arrival_id: partial(bench.readable, arrival) for arrival in arrivals}
@@ -39,12 +39,12 @@ def parse_portion(bench: Workbench, number: int, arrivals: Sequence[ClaimedArriv
 
 
 def portions_of(size: int, at_once: int) -> int:
-    """How many portions a claim of so many bytes is cut into: at most as many as a run may work on at once."""
+    """Return how many portions a claim of `size` bytes is cut into: at most `at_once`."""
     return min(at_once, 1 + size // PORTION)
 
 
 def split(arrivals: Sequence[ClaimedArrival], portions: int) -> list[tuple[ClaimedArrival, ...]]:
-    """Cut arrivals into portions of about the same number of bytes, in order; none is empty."""
+    """Cut arrivals, in order, into portions of about equal size in bytes; no portion is empty."""
     share = sum(arrival.size for arrival in arrivals) / portions
     cut: list[tuple[ClaimedArrival, ...]] = []
     taken, weight = [], 0

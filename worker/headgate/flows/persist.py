@@ -1,4 +1,4 @@
-"""Persist: commit rows, dead letters and states of a chunk in one transaction, under the epoch of the claim."""
+"""Persist: commit a chunk's rows, dead letters and states in one transaction, under the epoch of the claim."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,27 +16,27 @@ from headgate.records.batch import ARRIVAL, ROW, Refusal
 from headgate.records.chunk import Chunk
 from headgate.records.letters import letter_frame, letters_of, sum_up
 
-SIFTINGS = 3  # times that refused rows are sought for one chunk; what is refused may change meanwhile
+SIFTINGS = 3  # how often to look for refused rows in one chunk: what the table refuses may change meanwhile
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
 class Uncommitted:
-    """What a chunk brings to the table and to the dead letters."""
+    """The part of a chunk that is still to be committed."""
 
     frame: pl.DataFrame
     deletes: pl.DataFrame
     letters: pl.DataFrame
 
     def leave_out(self, committed: Mapping[int, int]) -> None:
-        """Leave out the rows of arrivals that are not in it, and those up to the row that is committed of each."""
+        """Drop the rows of arrivals that are not in `committed`, and of the others those already committed."""
         self.frame, self.deletes, self.letters = (
             _not_yet(each, committed) for each in (self.frame, self.deletes, self.letters)
         )
 
     def set_aside(self, letters: Sequence[DeadLetter]) -> None:
-        """Put dead letters in the place of the rows that they are made of."""
+        """Replace rows by the dead letters made of them."""
         gone = letter_frame(letters)
         self.letters = pl.concat([self.letters, gone])
         self.frame, self.deletes = (
@@ -61,7 +61,7 @@ def persist_chunk(bench: Workbench, chunk: Chunk) -> Chunk:
         try:
             parts = _commit(bench, chunk, epochs, held)
         except RecordsRefused:
-            # Nothing is locked while the refused ones are sought and their bytes read again: both may take long.
+            # No lock is held while we look for the refused rows and read their bytes again: both may take long.
             held.set_aside(bench.set_aside(_sift(bench, held), Stage.PERSIST))
         else:
             break
@@ -86,7 +86,7 @@ def persist_chunk(bench: Workbench, chunk: Chunk) -> Chunk:
 
 
 def _commit(bench: Workbench, chunk: Chunk, epochs: dict[int, int], held: Uncommitted) -> list[Part]:
-    """Commit rows, dead letters and states, or nothing.
+    """Commit rows, dead letters and states, all or nothing.
 
     Raises:
         RecordsRefused: the table refuses some of the rows.
@@ -94,8 +94,8 @@ def _commit(bench: Workbench, chunk: Chunk, epochs: dict[int, int], held: Uncomm
     """
     sink = bench.sink
     with bench.app.database.transaction() as connection:
-        # Asked first and locked: until the commit nobody else can take these arrivals, and a try whose commit was in
-        # doubt finds here that its rows are there.
+        # First, because this locks the arrivals: no other run can take them until the commit. It also returns the rows
+        # committed so far, so a retry after a commit in doubt does not write them again.
         committed = bench.app.claims.fence(connection, epochs)
         held.leave_out(committed)
         sink.prepare(connection, held.frame)
@@ -125,8 +125,8 @@ def _commit(bench: Workbench, chunk: Chunk, epochs: dict[int, int], held: Uncomm
 def _sift(bench: Workbench, held: Uncommitted) -> list[Refusal]:
     """Find the rows that the table refuses, in a transaction that is rolled back.
 
-    It needs no fence, for it writes nothing; so leases are renewed meanwhile. Should the claim be lost, the commit that
-    follows is fenced.
+    This needs no fence, because it writes nothing, so leases can be renewed meanwhile. If the claim is lost, the
+    following commit is fenced.
     """
     sink = bench.sink
     with bench.app.database.transaction() as connection, connection.transaction(force_rollback=True):
@@ -135,7 +135,7 @@ def _sift(bench: Workbench, held: Uncommitted) -> list[Refusal]:
 
 
 def _not_yet(frame: pl.DataFrame, committed: Mapping[int, int]) -> pl.DataFrame:
-    """Leave out the rows of rejected arrivals, and those that earlier attempts have committed."""
+    """Leave out the rows of arrivals that are not in `committed`, and those that earlier attempts have committed."""
     if frame.is_empty():
         return frame
     known = pl.col(ARRIVAL).is_in(list(committed))
@@ -146,7 +146,7 @@ def _not_yet(frame: pl.DataFrame, committed: Mapping[int, int]) -> pl.DataFrame:
 
 
 def _parts(chunk: Chunk, epochs: dict[int, int], committed: dict[int, int], held: Uncommitted) -> list[Part]:
-    """Count what this transaction holds of each arrival; those that were committed to here before are left out."""
+    """Count what this transaction commits of each arrival; leave out arrivals already committed this far."""
     good: dict[int, int] = dict(held.frame.group_by(ARRIVAL).len().iter_rows())
     deleting = Counter(held.deletes[ARRIVAL].to_list() if held.deletes.height else [])
     dead = Counter(held.letters[ARRIVAL].to_list())
@@ -155,8 +155,8 @@ def _parts(chunk: Chunk, epochs: dict[int, int], committed: dict[int, int], held
         if extent.arrival_id not in epochs:
             continue
         before = committed[extent.arrival_id]
-        # Earlier attempts may have committed more rows than it is read to have now, if how it is read has changed. Its
-        # end must be recorded all the same, or it would be claimed for ever.
+        # If the pipeline now reads the arrival differently, earlier attempts may have committed more rows than it has
+        # now. Its end must still be recorded, or it would be claimed for ever.
         if before == TO_ITS_END or (before > extent.last_row and not extent.ended):
             continue
         persisted = good.get(extent.arrival_id, 0) + deleting[extent.arrival_id]

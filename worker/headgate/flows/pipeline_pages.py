@@ -1,4 +1,4 @@
-"""Show the state of each pipeline in the Prefect UI: a Markdown artifact each, updated in place."""
+"""Show the state of each pipeline in the Prefect UI: one Markdown artifact per pipeline, updated in place."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 async def show_pipelines(app: App) -> None:
-    """Show how each pipeline is. That the Prefect server does not take a page is logged, and ends nothing.
+    """Show the state of each pipeline; only log it if the Prefect server does not accept a page.
 
     Raises:
         LedgerUnavailable: the database does not answer.
@@ -51,7 +51,7 @@ def _pages(app: App) -> dict[str, str]:
 
 async def _show(client: PrefectClient, name: str, text: str) -> None:
     key = page_key(name)
-    # A new version each time would be hundreds a day, of no use to anybody.
+    # Update it: a new version each time would add hundreds of useless ones a day.
     found = await client.read_artifacts(
         artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])), sort=ArtifactSort.CREATED_DESC, limit=1
     )

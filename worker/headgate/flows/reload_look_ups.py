@@ -14,11 +14,11 @@ from headgate.operations.requests import Asked
 
 @flow(name="reload-look-ups", persist_result=False)
 async def reload_look_ups(pipeline: Text = "", event: Text = "") -> State[None]:
-    """Read what a pipeline looks up in now, check it, and tell of it in an event.
+    """Read and check the references of a pipeline's look-ups now, and publish an event about it.
 
     Args:
-        pipeline: its name; empty: the event's.
-        event: the event's id, {{ event.id | string }}: then the run need not look for it.
+        pipeline: the pipeline's name; empty: the event's pipeline.
+        event: the event's id, {{ event.id | string }}; with it, the run need not search for the event.
 
     """
 

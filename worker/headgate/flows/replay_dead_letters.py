@@ -27,12 +27,13 @@ async def replay_dead_letters(  # noqa: PLR0913, PLR0917 - the fields of the UI'
     Started by a rule without parameters, it takes pipeline and reason from the event.
 
     Args:
-        pipeline: its name; empty: the event's.
-        reason: only those set aside for it; empty: all, or the event's if the pipeline is the event's too.
+        pipeline: the pipeline's name; empty: the event's pipeline.
+        reason: only those set aside for this reason; empty: all, or the event's reason if the pipeline is also the
+            event's.
         since: only those set aside since then: a span such as 24h, or a time such as 2026-05-01T12:00Z.
-        at_most: this many, the newest first.
-        rounds: how often one record is sent again at most; with 1, what fails again stays.
-        event: the event's id, {{ event.id | string }}: then the run need not look for it.
+        at_most: at most this many, the newest first.
+        rounds: how often a record is sent again at most; with 1, a record that fails again stays a dead letter.
+        event: the event's id, {{ event.id | string }}; with it, the run need not search for the event.
 
     """
 

@@ -1,4 +1,4 @@
-"""What a run tells people: its name, a table artifact with its arrivals, and a sentence as its state's message."""
+"""What a run shows in the UI: its name, a table artifact of its arrivals, and one sentence as its state's message."""
 
 import asyncio
 import json
@@ -20,8 +20,8 @@ from headgate.records.batch import ARRIVAL
 from headgate.records.letters import sum_up
 from headgate.words import count
 
-LONGEST_TABLE = 200  # arrivals, the latest; a page of the UI that is longer helps nobody
-TELL_EVERY = 2.0  # seconds between two updates of the page of a run that goes on
+LONGEST_TABLE = 200  # the latest arrivals; a longer page is of no use
+TELL_EVERY = 2.0  # seconds between two updates of the page while the run goes on
 
 log = structlog.get_logger()
 
@@ -35,7 +35,7 @@ class Report:
     claims: int = 0
     worked_on: int = 0  # arrivals
     ranges: int = 0  # of these, ranges of messages; the others are files
-    arrivals: dict[int, dict[str, object]] = field(default_factory=dict)  # by number, a row of the table; the latest
+    arrivals: dict[int, dict[str, object]] = field(default_factory=dict)  # the latest, by number: a row of the table
     totals: Counts = field(default_factory=Counts)
     rejected: int = 0
     fenced: bool = False
@@ -43,11 +43,11 @@ class Report:
 
     @property
     def over(self) -> bool:
-        """Whether something went wrong that a later run will do better."""
+        """Whether the run should end because of an error: a later run tries again."""
         return self.fenced or self.error is not None
 
     def add(self, bench: Workbench) -> None:
-        """Add what became of a claim."""
+        """Add the results of a claim."""
         self.claims += 1
         if bench.dry_run:
             bench.counts = _checked(bench)
@@ -104,15 +104,15 @@ class Report:
 
 
 def page_key(pipeline: str) -> str:
-    """Name the artifact that shows the state of a pipeline."""
+    """Return the key of the artifact that shows a pipeline's state."""
     return f"state-of-{pipeline}"
 
 
 class Page:
-    """The report in the Prefect UI, a table artifact of the run: made when it is first told, and updated from then on.
+    """The report in the Prefect UI: a table artifact of the run, created on first use and updated from then on.
 
     Args:
-        report: what it shows.
+        report: the report that it shows.
 
     """
 
@@ -123,10 +123,10 @@ class Page:
         self._told = 0  # claims
 
     async def tell(self, doing: str) -> None:
-        """Show what the run has done so far and does now, unless that was told a moment ago.
+        """Show what the run has done so far and does now, unless nothing changed or the last update is too recent.
 
         Args:
-            doing: a sentence.
+            doing: one sentence on what the run does now.
 
         """
         if self._told == self._report.claims or monotonic() - self._told_at < TELL_EVERY:
@@ -141,7 +141,7 @@ class Page:
         self._told_at, self._told = monotonic(), self._report.claims
         try:
             await asyncio.gather(self._name(), self._table(doing))
-        except (httpx.HTTPError, PrefectException) as error:  # the ledger has it all
+        except (httpx.HTTPError, PrefectException) as error:  # nothing is lost: the ledger has all of it
             log.warning("the report of a run is not shown", action="report", error=str(error))
 
     async def _name(self) -> None:
@@ -176,7 +176,7 @@ class Page:
         return lines + self._links()
 
     def _links(self) -> list[str]:
-        """Say where to look closer, and what to do about bad records and files."""
+        """Return where to look closer, and what to do about bad records and files."""
         report, name = self._report, self._report.pipeline
         latest = max(report.arrivals, default=0)
         state = f"[State of {name}](/artifacts/key/{page_key(name)})"
@@ -192,7 +192,7 @@ class Page:
 
 
 def _checked(bench: Workbench) -> dict[int, Counts]:
-    """Count what a dry run has read."""
+    """Count the records that a dry run has read."""
     counts: dict[int, Counts] = {}
     for chunk in bench.chunks:
         for extent in chunk.extents:

@@ -17,13 +17,13 @@ from headgate.operations.rule_replay import moment
 
 @flow(name="send-digest", persist_result=False)
 async def send_digest(pipeline: Text = "", since: Since = "24h", block: Text = "", event: Text = "") -> State[None]:
-    """Tell what became of what arrived: as an artifact in the UI, and through a notification block.
+    """Report what became of everything that arrived: as an artifact in the UI, and through a notification block.
 
     Args:
-        pipeline: this one alone; empty: all.
+        pipeline: only this pipeline; empty: all.
         since: a span such as 24h, or a time such as 2026-05-01T12:00Z.
         block: <type>/<name> of a notification block, such as slack-webhook/ops; empty: those of HEADGATE_ALERTS_BLOCKS.
-        event: the event's id, {{ event.id | string }}: then the run need not look for it.
+        event: the event's id, {{ event.id | string }}; with it, the run need not search for the event.
 
     """
 

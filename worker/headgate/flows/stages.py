@@ -1,6 +1,6 @@
-"""The stages of a claim as people see them in the Prefect UI: three subflows, and a task for each unit of work.
+"""The stages of a claim as shown in the Prefect UI: three subflows, and a task for each unit of work.
 
-They do no work: each waits for what comes of it (`headgate.flows.course`), and ends as it did.
+They do no work themselves: each waits for the outcome of the work (`headgate.flows.course`), and ends in the same way.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 async def show(bench: Workbench, course: Course) -> None:
-    """Show the work on a claim. That Prefect cannot be told of it ends neither the work nor the run."""
+    """Show the work on a claim. If Prefect cannot be reached, the work and the run go on."""
     _SHOWN.set(course)
     claim, name = bench.claim, bench.pipeline.name
     stages: list[tuple[Step, Begin]] = [
@@ -49,9 +49,9 @@ async def show(bench: Workbench, course: Course) -> None:
 
 
 async def _begin(stages: Sequence[tuple[Step, Begin]], course: Course, shown: list[asyncio.Task[object]]) -> None:
-    """Begin each subflow when its step begins, as one that comes after the subflow before.
+    """Begin each subflow when its step begins, and record in Prefect that it follows the previous subflow.
 
-    None waits until Prefect knows that the one before has ended: the run would take longer to end.
+    No subflow waits until Prefect knows that the previous one has ended: that would delay the end of the run.
     """
     after: list[State[str]] = []
     for step, begin in stages:
@@ -61,18 +61,18 @@ async def _begin(stages: Sequence[tuple[Step, Begin]], course: Course, shown: li
         shown.append(asyncio.create_task(begin(wait_for=after)))
         await asyncio.wait([shown[-1], begun], return_when=asyncio.FIRST_COMPLETED)
         if begun.done():
-            # Prefect's graph draws an edge to whatever run has this id, of a task or of a flow.
+            # Prefect's graph draws an edge to the run with this id, whether it is a task run or a flow run.
             after = [Completed(data=step, state_details=StateDetails(task_run_id=begun.result()))]
 
 
 @flow(name="parse", flow_run_name="parse {pipeline}", persist_result=False, validate_parameters=False)
 async def parse_claim(pipeline: str, arrivals: int, size: int) -> State[None]:  # noqa: ARG001 - for the UI
-    """Read and validate what was claimed.
+    """Read and validate the claimed arrivals.
 
     Args:
-        pipeline: its name.
+        pipeline: the pipeline's name.
         arrivals: how many there are.
-        size: bytes of all.
+        size: bytes of all of them.
 
     """
     _say_begun()
@@ -83,10 +83,10 @@ async def parse_claim(pipeline: str, arrivals: int, size: int) -> State[None]:  
 
 @flow(name="enrich", flow_run_name="enrich {pipeline}", persist_result=False, validate_parameters=False)
 async def enrich_claim(pipeline: str) -> State[None]:  # noqa: ARG001 - for the UI
-    """Add columns to what is parsed.
+    """Add columns to the parsed records.
 
     Args:
-        pipeline: its name.
+        pipeline: the pipeline's name.
 
     """
     _say_begun()
@@ -102,11 +102,11 @@ async def enrich_claim(pipeline: str) -> State[None]:  # noqa: ARG001 - for the 
 
 @flow(name="persist", flow_run_name="persist {pipeline}", persist_result=False, validate_parameters=False)
 async def persist_claim(pipeline: str, table: str) -> State[None]:  # noqa: ARG001 - for the UI
-    """Commit what is parsed and enriched, chunk by chunk.
+    """Commit the parsed and enriched records, chunk by chunk.
 
     Args:
-        pipeline: its name.
-        table: where the rows come to rest.
+        pipeline: the pipeline's name.
+        table: the table that the rows are written to.
 
     """
     _say_begun()
@@ -130,7 +130,7 @@ async def parse_portion(number: int) -> None:
     """Read and validate some of the arrivals.
 
     Args:
-        number: of the portion, from 0.
+        number: the portion's number, from 0.
 
     """
     await _SHOWN.get().outcome("parse", number)
@@ -138,7 +138,7 @@ async def parse_portion(number: int) -> None:
 
 @task(name="load references", cache_policy=NO_CACHE, persist_result=False)
 async def load_references() -> None:
-    """Read what the look-ups look up in."""
+    """Read the references of the look-ups."""
     await _SHOWN.get().outcome("references", 0)
 
 
@@ -147,7 +147,7 @@ async def enrich_chunk(number: int) -> None:
     """Add columns to one chunk.
 
     Args:
-        number: of the chunk, from 0.
+        number: the chunk's number, from 0.
 
     """
     await _SHOWN.get().outcome("enrich", number)
@@ -158,7 +158,7 @@ async def persist_chunk(number: int) -> None:
     """Commit one chunk.
 
     Args:
-        number: of the chunk, from 0.
+        number: the chunk's number, from 0.
 
     """
     await _SHOWN.get().outcome("persist", number)

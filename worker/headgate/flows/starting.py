@@ -1,4 +1,4 @@
-"""Starting: a run that no ring has started may let go what is parked. One that answers a ring finds that done."""
+"""Starting: a run that was not started by a ring may release parked arrivals; for a ring, that has happened before."""
 
 from prefect.context import FlowRunContext
 
@@ -8,14 +8,14 @@ from headgate.pipeline import Pipeline
 
 
 def start(app: App, pipeline: Pipeline, asked: Asked, *, scheduled: bool) -> None:
-    """Let go what waits for a start, if this run may.
+    """Release the arrivals that wait for a start, if this run may.
 
     Args:
-        app: what it works with.
-        pipeline: that is run.
+        app: the app.
+        pipeline: the pipeline that runs.
         asked: what the run is asked for.
-        scheduled: a schedule has started the run: by Prefect's clock it is time, or was when nobody could start it.
-            Whether it is, the ledger says. Else a person or a rule has, and wants it now.
+        scheduled: a schedule started the run, perhaps late; the ledger decides whether a start is due. Otherwise a
+            person or a rule started it, and wants it now.
 
     Raises:
         LedgerUnavailable: the database does not answer.
@@ -30,6 +30,6 @@ def start(app: App, pipeline: Pipeline, asked: Asked, *, scheduled: bool) -> Non
 
 
 def is_scheduled() -> bool:
-    """Whether the schedule of its deployment has started this run."""
+    """Return whether its deployment's schedule started this run."""
     context = FlowRunContext.get()
     return context is not None and context.flow_run is not None and context.flow_run.auto_scheduled

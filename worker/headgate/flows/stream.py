@@ -1,4 +1,4 @@
-"""The stream of a run: claim after claim, and a wait for the next arrival as long as that costs less than a new run."""
+"""The stream of a run: claim after claim, waiting for the next arrival while that costs less than a new run."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -30,38 +30,38 @@ from headgate.pipeline import Pipeline
 from headgate.sinks.postgres import PostgresSink
 
 LEDGER_AGAIN = 0.25  # seconds between two tries of a database that is unavailable
-LEDGER_WITHIN = 15.0  # seconds that it may be unavailable between two claims before the run fails
+LEDGER_WITHIN = 15.0  # seconds that the database may be unavailable between two claims before the run fails
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a run is asked for, if not for all that is ready."""
+    """What a run is asked for; by default, everything that is ready."""
 
-    only: int | None  # this arrival alone
+    only: int | None  # only this arrival
     limit: int | None  # at most this many arrivals
     dry_run: bool
 
     @property
     def by_hand(self) -> bool:
-        """Whether a person asked for something; such a run waits for nothing."""
+        """Whether a person asked for something in particular; such a run never waits for the next arrival."""
         return self.only is not None or self.limit is not None or self.dry_run
 
 
 @dataclass(kw_only=True)
 class Stream:
-    """What one run does.
+    """The work of one run.
 
     Args:
-        app: what it works with.
-        pipeline: whose arrivals.
+        app: the app.
+        pipeline: the pipeline whose arrivals it claims.
         holder: the name that it claims under.
-        asked: what it is asked for.
-        report: what became of its claims.
-        page: shows that to people.
-        waiting: where it waits.
-        rhythm: of the arrivals.
+        asked: what the run is asked for.
+        report: collects the results of its claims.
+        page: shows the report in the UI.
+        waiting: waits for the next arrival.
+        rhythm: of the pipeline's arrivals.
 
     """
 
@@ -78,19 +78,19 @@ class Stream:
         self._sink = PostgresSink(self.pipeline)
         self._take = self.app.claims.peek if self.asked.dry_run else self.app.claims.claim
         self._left = self.asked.limit
-        self._start: int | None = None  # the start that this run gets all of, and nothing else
+        self._start: int | None = None  # if set, the run takes all arrivals of this start, and no others
         self._owes_copies = False
-        self._idle_since = 0.0  # seconds on the monotonic clock: when the last claim was over
-        self._behind: dict[str, asyncio.Task[None]] = {}  # what the next claim does not wait for
+        self._idle_since = 0.0  # when the last claim ended, in seconds on the monotonic clock
+        self._behind: dict[str, asyncio.Task[None]] = {}  # background tasks that the next claim does not wait for
 
     async def run(self, held: Holding) -> None:
-        """Claim and work until nothing is left or comes soon, or something went wrong that a later run does better.
+        """Claim and work until nothing is left and nothing is expected soon, or until an error ends the run.
 
         Args:
-            held: the session of the run.
+            held: the run's session in the ledger.
 
         Raises:
-            HomeUnavailable: the home cannot be used, and nothing was worked on.
+            HomeUnavailable: the home cannot be used, and the run has not worked on anything.
 
         """
         self._held = held
@@ -102,7 +102,7 @@ class Stream:
             if claim.arrivals:
                 await self._work_on(claim)
                 self._idle_since = monotonic()
-                # What belongs to one start stays with one run, as long as its worker does not drain.
+                # All arrivals of a start stay with one run, unless its worker drains.
                 over = self.waiting.over if self._start is None else self.waiting.drains
                 if self.asked.only is not None or self.asked.dry_run or self.report.over or over:
                     break
@@ -110,21 +110,21 @@ class Stream:
                 break
 
     async def end(self) -> None:
-        """Finish what was begun beside the claims: bytes are put away, copies published, and people told."""
+        """Finish the background tasks: settle bytes, publish copies, update the UI."""
         while self._behind:
             await asyncio.wait(set(self._behind.values()))
         if self._owes_copies:
             await asyncio.to_thread(_send_copies, self.app)
 
     async def abort(self) -> None:
-        """Give up what was begun beside the claims; others finish it."""
+        """Cancel the background tasks; the listener and the sweep finish their work."""
         doing = list(self._behind.values())
         for task in doing:
             task.cancel()
         await asyncio.gather(*doing, return_exceptions=True)
 
     async def _claim(self) -> Claim | None:
-        """Claim what is ready; wait for a database that is started again. None if the home can no longer be used."""
+        """Claim what is ready, and wait while the database restarts; return None if the home became unavailable."""
         deadline = monotonic() + LEDGER_WITHIN
         while True:
             try:
@@ -139,7 +139,7 @@ class Stream:
             except HomeUnavailable as error:
                 if not self.report.claims:
                     raise
-                log.warning(str(error), action="claim")  # there were ranges to work on
+                log.warning(str(error), action="claim")  # the run has worked on something, so it does not fail
                 return None
             except LedgerUnavailable as error:
                 if monotonic() > deadline or self.waiting.over:
@@ -148,7 +148,7 @@ class Stream:
                 await asyncio.sleep(LEDGER_AGAIN)
 
     async def _more(self) -> bool:
-        """Wait for the next arrival, if it is likely to come soon; whether there may be one."""
+        """Wait for the next arrival if it is likely to come soon; return whether there may be one."""
         idle = timedelta(seconds=self.app.settings.worker.wait_seconds)
         if self.asked.by_hand or self._start is not None or not self.report.claims or self._held.is_deaf:
             return False
@@ -181,7 +181,7 @@ class Stream:
             self._left -= len(claim.arrivals)
 
     async def _through_the_stages(self, bench: Workbench) -> None:
-        """Work on a claim, and see to it that each of its arrivals is accounted for."""
+        """Work on a claim, and make sure that each of its arrivals is accounted for."""
         course = Course()
         if self._is_shown(bench.claim):
             self._do_behind("show", show(bench, course))
@@ -193,28 +193,28 @@ class Stream:
         except Fenced as error:
             log.warning(str(error), action="fence")
             self.report.fenced = True
-        except Exception as error:  # noqa: BLE001 - whatever it was: the arrivals get their next attempt, the run fails
+        except Exception as error:  # noqa: BLE001 - on any error, the arrivals get their next attempt, and the run fails
             self.report.error = error
             if not bench.dry_run:
                 await asyncio.to_thread(put_back, bench, error)
         except BaseException:
-            # Interrupted: by a person who cancels the run, or by a worker that is stopped. Any other way to leave
-            # counts.
+            # A person cancelled the run, or its worker is being stopped: this does not count as an attempt.
             if not bench.dry_run:
                 with suppress(LedgerUnavailable):
                     self.app.claims.release(bench.claim.arrivals)
             raise
 
     def _is_shown(self, claim: Claim) -> bool:
-        """Whether a claim gets subflows of its own: the first does, and each that is big enough to be worth it.
+        """Return whether a claim gets subflows: the first one does, and any later one that is large enough.
 
-        For each of the others the page of the run has rows.
+        A large claim gets none while the previous claim's are still shown. Claims without subflows only appear as rows
+        on the run's page.
         """
         big = portions_of(claim.size, self.app.limits.at_once) > 1
         return not self.report.claims or (big and "show" not in self._behind)
 
     def _do_behind(self, what: str, doing: Coroutine[None, None, None]) -> bool:
-        """Do something beside the next claim; false, and nothing is done, if the last such thing is not over."""
+        """Start a background task; return False, and start nothing, while the last one of the same name still runs."""
         if what in self._behind:
             doing.close()
             return False
@@ -223,13 +223,13 @@ class Stream:
         return True
 
     async def _settled(self) -> None:
-        """Wait until the claim before has come to rest: what is taken in must not outrun what is put away."""
+        """Wait until the previous claim is settled, so that the backlog of bytes to settle cannot grow."""
         if task := self._behind.get("settle"):
             await asyncio.wait([task])
 
 
 def _settle(bench: Workbench) -> None:
-    """Bring the bytes of what ended to rest; what that cannot be done with now, the listener does at its next scan."""
+    """Settle the bytes of arrivals that ended; the listener's next scan settles those that cannot be settled now."""
     try:
         bench.app.settler.settle(list(bench.arrivals))
     except (HomeUnavailable, LedgerUnavailable) as error:
@@ -237,5 +237,5 @@ def _settle(bench: Workbench) -> None:
 
 
 def _send_copies(app: App) -> None:
-    with suppress(LedgerUnavailable):  # the sweep does it then
+    with suppress(LedgerUnavailable):  # then the sweep sends them
         send_copies(app)

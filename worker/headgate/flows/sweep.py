@@ -1,4 +1,4 @@
-"""The sweep: finds what was left open and puts it right. A scheduled run that people see in the UI."""
+"""The sweep: a scheduled run that finds what was left open and puts it right, visible in the UI."""
 
 import asyncio
 from dataclasses import dataclass
@@ -34,14 +34,14 @@ log = structlog.get_logger()
 class Swept:
     """What a sweep put right."""
 
-    settled: int  # ended arrivals whose bytes came to rest only now
-    copied: int  # dead letters whose copy came to its topic only now
-    drift: list[Change]  # what differed on the Prefect server
+    settled: int  # ended arrivals whose bytes were settled only now
+    copied: int  # dead letters whose copy was published only now
+    drift: list[Change]  # differences found on the Prefect server
     forgotten: int  # arrivals past their retention
     leftovers: int  # folders of runs and replays that died
 
     def rows(self) -> list[dict[str, object]]:
-        """As a table."""
+        """Return the rows of a table, one per kind of repair."""
         return [
             {"what": "ended arrivals settled", "count": self.settled},
             {"what": "copies of dead letters published", "count": self.copied},
@@ -70,10 +70,10 @@ def _mine() -> set[UUID]:
 
 
 async def sweep_once(app: App) -> Swept:
-    """Sweep once; also behind `headgate sweep`.
+    """Sweep once; `headgate sweep` calls this too.
 
-    Expired leases need no repair of their own: the next claim takes them, and the announcer rings for them. If no
-    announcer runs, the rings that are owed are rung here.
+    Expired leases need no repair: the next claim takes their arrivals, and the announcer rings for them. If no
+    announcer runs, the sweep rings instead.
 
     Raises:
         LedgerUnavailable: the database does not answer.
@@ -93,7 +93,7 @@ async def sweep_once(app: App) -> Swept:
     except (PrefectUnavailable, HomeUnavailable) as error:
         log.warning(str(error), action="sweep")
     except Misuse as error:
-        # The server will not take something: the sweep goes on with the rest, and says it again next time.
+        # The server refuses something: the sweep goes on with the rest, and reports it again next time.
         log.error(str(error), action="sweep")  # noqa: TRY400 - the text says it all
     await _watch(app)
     forgotten = await asyncio.to_thread(app.arrivals.forget, app.settings.ledger.retention, pipelines=app.pipelines)
@@ -103,7 +103,7 @@ async def sweep_once(app: App) -> Swept:
 
 
 async def _reconcile(app: App) -> list[Change]:
-    """Put right what is not as the code says on the Prefect server; what that was."""
+    """Repair what differs on the Prefect server from the code; return what differed."""
     home = Home(app.settings.places).name
     outcome = await keep(app.settings, app.pipelines, [home])
     for change in outcome.pending:
@@ -112,10 +112,10 @@ async def _reconcile(app: App) -> list[Change]:
 
 
 async def _watch(app: App) -> None:
-    """Do what the listener's watch does, which may not be running, and forget what is long over."""
+    """Do the work of the listener's watch, in case no listener runs, and forget old requests and alerts."""
     try:
         await asyncio.to_thread(look, app)
-    except BadPipeline as error:  # the alerts of the installation: nothing else rests on them
+    except BadPipeline as error:  # from the installation's alerts, which nothing else here needs
         log.warning(str(error), action="sweep")
     await send_owed(app)
     if gone := await asyncio.to_thread(swallowed, app.settings):

@@ -1,4 +1,4 @@
-"""Trouble, told where people look for it: lines in a run's log, and the state that the run ends in."""
+"""Trouble, reported where people look for it: in the run's log, and in the state that the run ends in."""
 
 import structlog
 from prefect.client.schemas.objects import State
@@ -10,13 +10,13 @@ from headgate.pipeline import Pipeline
 from headgate.words import count
 
 WITH_REJECTS = "Completed with rejects"
-MOST_LINES = 20  # of one claim; the ledger has the rest
+MOST_LINES = 20  # per claim; the ledger has the rest
 
 log = structlog.get_logger()
 
 
 def warn(bench: Workbench) -> None:
-    """Write a line for each arrival of a claim that was rejected, and for each reason to set records of it aside."""
+    """Log a line for each rejected arrival of a claim, and for the others one per reason why records were set aside."""
     lines = []
     for arrival in bench.claim.arrivals:
         error = bench.rejected.get(arrival.arrival_id)
@@ -33,7 +33,10 @@ def warn(bench: Workbench) -> None:
 
 
 def final_state(pipeline: Pipeline, report: Report) -> State[None]:
-    """Return the state of a run that did its work: Completed, or as `fail_on=` says if some of it was bad."""
+    """Return the state of a run that did its work: Completed, or Failed if `fail_on=` says so for bad records or files.
+
+    Otherwise, bad records or files make it "Completed with rejects".
+    """
     dead = bool(report.totals.dead)
     if not (report.rejected or dead):
         return Completed(message=report.sentence())

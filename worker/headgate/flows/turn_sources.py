@@ -1,4 +1,4 @@
-"""Two deployments for rules: pause a source, and resume it."""
+"""Two deployments for rules: pause a source, and resume a source."""
 
 from typing import Literal
 
@@ -15,15 +15,16 @@ from headgate.operations.sources import turn
 
 @flow(name="pause-source", persist_result=False)
 async def pause_source(pipeline: Text = "", source: Text = "", why: Text = "", event: Text = "") -> State[None]:
-    """Take nothing in from a source until it is resumed: files wait in their folder, messages in their topic.
+    """Take in nothing from a source until it is resumed: files wait in their folder, messages in their topic.
 
     Started by a rule without parameters, it takes pipeline and source from the event.
 
     Args:
-        pipeline: its name; empty: the event's.
-        source: its name; empty: the event's if the pipeline is the event's too, else all of the pipeline's.
-        why: shown while it is paused.
-        event: the event's id, {{ event.id | string }}: then the run need not look for it.
+        pipeline: the pipeline's name; empty: the event's pipeline.
+        source: the source's name; empty: the event's source if the pipeline is also the event's, otherwise all sources
+            of the pipeline.
+        why: shown while the source is paused.
+        event: the event's id, {{ event.id | string }}; with it, the run need not search for the event.
 
     """
     return await _turn("pause", pipeline, source, why, event)
@@ -31,15 +32,16 @@ async def pause_source(pipeline: Text = "", source: Text = "", why: Text = "", e
 
 @flow(name="resume-source", persist_result=False)
 async def resume_source(pipeline: Text = "", source: Text = "", why: Text = "", event: Text = "") -> State[None]:
-    """Take in from a source again that was paused.
+    """Take in from a paused source again.
 
     Started by a rule without parameters, it takes pipeline and source from the event.
 
     Args:
-        pipeline: its name; empty: the event's.
-        source: its name; empty: the event's if the pipeline is the event's too, else all of the pipeline's.
-        why: written down in the event.
-        event: the event's id, {{ event.id | string }}: then the run need not look for it.
+        pipeline: the pipeline's name; empty: the event's pipeline.
+        source: the source's name; empty: the event's source if the pipeline is also the event's, otherwise all sources
+            of the pipeline.
+        why: recorded in the event.
+        event: the event's id, {{ event.id | string }}; with it, the run need not search for the event.
 
     """
     return await _turn("resume", pipeline, source, why, event)
@@ -58,7 +60,8 @@ async def _turn(
         reason = why or (asked.origin.event if asked.origin else "no reason given")
 
         def both(connection: Connection) -> str:
-            # With its answer, or the same event could pause again what was resumed meanwhile.
+            # In the same transaction as the answer: otherwise the same event could pause a source again that was
+            # resumed meanwhile.
             turned = turn(app, connection, change, named, meant, by=asked.by, reason=reason)
             app.requests.end(connection, asked.key, turned.sentence())
             return turned.sentence()

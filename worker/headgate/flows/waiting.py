@@ -1,4 +1,4 @@
-"""Waiting: a run that has nothing left stays for the next arrival of its pipeline, unless somebody needs its place."""
+"""Waiting: a run with nothing left waits for its pipeline's next arrival, unless another run needs its place."""
 
 import asyncio
 from datetime import timedelta
@@ -9,17 +9,17 @@ from headgate.crashpoint import crashpoint
 from headgate.execution import room
 from headgate.flows.rhythm import Rhythm
 
-TURN = 0.1  # seconds between two looks whether somebody needs the place
-LOOK_AGAIN = 1.0  # seconds until what came due by itself is looked for, and what nobody told of
+TURN = 0.1  # seconds between two checks whether another run needs the place
+LOOK_AGAIN = 1.0  # seconds until the ledger is asked again, for arrivals that became due or were not notified
 
 
 class Waiting:
-    """Where a run waits.
+    """Waits for a run's next arrival.
 
     Args:
-        app: says how long, and whether the worker drains.
-        pipeline: whose arrivals.
-        rhythm: of these.
+        app: its settings say how long a run may take, and whether the worker drains.
+        pipeline: the pipeline's name.
+        rhythm: of the pipeline's arrivals.
 
     """
 
@@ -33,7 +33,7 @@ class Waiting:
 
     @property
     def over(self) -> bool:
-        """Whether the run should end, even if more is there: it took its time, or somebody needs its place."""
+        """Whether the run should end even if there is more: its time is up, or another run needs its place."""
         return monotonic() >= self._until or room.is_asked() or self.drains
 
     @property
@@ -42,15 +42,15 @@ class Waiting:
         return self._app.settings.draining.exists()
 
     def hear(self, pipeline: str) -> None:
-        """Be told, from any thread, that something arrived; "" if that may have been missed."""
+        """Note that something arrived for a pipeline; "" means that notifications may be lost. Callable from any thread."""
         if pipeline in {self._pipeline, ""}:
             self._loop.call_soon_threadsafe(self._heard.set)
 
     async def for_next(self, longest: timedelta) -> bool:
-        """Wait for the next arrival; whether there may be one.
+        """Wait for the next arrival; return whether there may be one.
 
         Args:
-            longest: how long at most.
+            longest: the longest time to wait.
 
         """
         now = monotonic()

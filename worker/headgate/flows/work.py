@@ -1,4 +1,4 @@
-"""The work on one claim: parse, enrich and persist, one after the other. Each stage takes chunks and returns chunks."""
+"""The work on one claim: parse, enrich and persist, one after the other, each over all chunks."""
 
 import asyncio
 from functools import partial
@@ -17,7 +17,7 @@ async def work(bench: Workbench, course: Course) -> None:
     """Bring a claim through the stages.
 
     Raises:
-        Exception: what a stage failed with; nothing is at work on the claim any more.
+        Exception: the error that a stage failed with; by then, no thread works on the claim any more.
 
     """
     try:
@@ -30,7 +30,7 @@ async def work(bench: Workbench, course: Course) -> None:
 
 
 async def _read(bench: Workbench, course: Course) -> None:
-    """Parse what was claimed, and read meanwhile what its look-ups look up in."""
+    """Parse the claimed arrivals, and meanwhile read the references of the look-ups."""
     bench.stage = Stage.PARSE
     portions = split(bench.claim.arrivals, portions_of(bench.claim.size, bench.app.limits.at_once))
     parsing = [partial(parse_portion, bench, number, portion) for number, portion in enumerate(portions)]
@@ -59,7 +59,7 @@ async def _enrich(bench: Workbench, course: Course) -> None:
 
 
 async def _persist(bench: Workbench, course: Course) -> None:
-    """Commit chunk by chunk: an arrival's rows are committed in their order."""
+    """Commit chunk by chunk, so that an arrival's rows are committed in order."""
     bench.stage = Stage.PERSIST
     if bench.dry_run:
         course.skip("persist", "A dry run writes nothing.")

@@ -1,4 +1,4 @@
-"""The workbench: one claim that a run works on, and what is known of each of its arrivals so far."""
+"""The workbench: the claim that a run works on, and what is known so far about each of its arrivals."""
 
 import logging
 import shutil
@@ -34,23 +34,23 @@ from headgate.sinks.postgres import PostgresSink
 
 @dataclass(slots=True)
 class Counts:
-    """What became of an arrival in this run."""
+    """The results for one arrival in this run."""
 
     rows_in: int = 0
     rows_persisted: int = 0
-    rows_skipped: int = 0  # messages that are no records, as their topic's policy says
+    rows_skipped: int = 0  # messages that are not records, according to the topic's policy
     dead: dict[str, int] = field(default_factory=dict)  # by reason
-    first: dict[str, str] = field(default_factory=dict)  # by reason, what is wrong with the first, in words
+    first: dict[str, str] = field(default_factory=dict)  # by reason: what is wrong with the first record, in words
 
     def set_aside(self, group: Group, schema: type[dy.Schema]) -> None:
-        """Add dead letters of one reason."""
+        """Count the dead letters of one reason."""
         self.dead[group.reason] = self.dead.get(group.reason, 0) + group.count
         self.first.setdefault(group.reason, group.say(schema))
 
 
 @dataclass(slots=True)
 class Workbench:
-    """One claim on its way through the stages, each of which adds to it; see `worker.flows.work`."""
+    """One claim on its way through the stages, each of which adds to it; see `headgate.flows.work`."""
 
     app: App
     pipeline: Pipeline
@@ -58,12 +58,12 @@ class Workbench:
     folder: Path  # for the chunks' files
     sink: PostgresSink
     dry_run: bool = False
-    stage: Stage = Stage.PARSE  # where it is, for the record of an attempt that fails
+    stage: Stage = Stage.PARSE  # the current stage, recorded if the attempt fails
     chunks: list[Chunk] = field(default_factory=list)
     rejected: dict[int, ArrivalRejected] = field(default_factory=dict)  # by arrival
     unread: dict[int, Exception] = field(default_factory=dict)  # by arrival: why it could not be read now
     counts: dict[int, Counts] = field(default_factory=dict)  # by arrival
-    references: Mapping[str | Path, pl.DataFrame] = field(default_factory=dict)  # what look-ups look up in
+    references: Mapping[str | Path, pl.DataFrame] = field(default_factory=dict)  # for look-ups, by `reference`
     _reached: dict[Stage, float] = field(default_factory=dict)  # seconds on the monotonic clock
 
     @property
@@ -73,25 +73,25 @@ class Workbench:
 
     @property
     def left_out(self) -> AbstractSet[int]:
-        """The arrivals of which nothing may be committed."""
+        """The arrivals that must not be committed: rejected, or not readable now."""
         return self.rejected.keys() | self.unread.keys()
 
     @property
     def dead(self) -> bool:
-        """Whether there are dead letters among what was committed."""
+        """Whether any dead letters were committed."""
         return any(counts.dead for counts in self.counts.values())
 
     def reach(self, stage: Stage) -> None:
-        """Take the time at which the work of a stage has come to its end, so far."""
+        """Record that work of a stage ended now; the last call counts."""
         self._reached[stage] = time.monotonic()
 
     def since(self, stage: Stage) -> timedelta | None:
-        """How long ago the work of a stage came to its end."""
+        """Return how long ago the work of a stage ended, or None if it did not."""
         reached = self._reached.get(stage)
         return None if reached is None else timedelta(seconds=time.monotonic() - reached)
 
     def readable(self, arrival: ClaimedArrival) -> Readable:
-        """What an arrival gives to read: its file, or its messages."""
+        """Return an arrival's readable content: its file, or its messages."""
         limits = self.app.limits
         if arrival.range is not None:
             topic = self.pipeline.source(arrival.source)
@@ -119,16 +119,16 @@ class Workbench:
         )
 
     def copies(self) -> dict[int, str]:
-        """Of each arrival whose dead letters are to be copied, the topic that gets the copies."""
+        """Return, for each arrival whose dead letters are copied to a topic, the name of that topic."""
         topics = {topic.name: topic.dead_letters for topic in self.pipeline.topics if topic.dead_letters}
         return {each.arrival_id: topics[each.source] for each in self.claim.arrivals if each.source in topics}
 
     def count(self, arrival_id: int) -> Counts:
-        """The counts of an arrival, to be added to."""
+        """Return the counts of an arrival, to be added to."""
         return self.counts.setdefault(arrival_id, Counts())
 
     def set_aside(self, refusals: Sequence[Refusal], stage: Stage) -> list[DeadLetter]:
-        """Make dead letters of records that failed after they were read: their bytes are looked up."""
+        """Make dead letters of records that failed after they were read; their bytes are read again."""
         letters = []
         for arrival_id, refused in groupby(sorted(refusals, key=_origin), key=attrgetter("arrival_id")):
             mine = list(refused)
@@ -143,7 +143,7 @@ def _origin(refusal: Refusal) -> tuple[int, int]:
 
 @contextmanager
 def laid_out(bench: Workbench) -> Iterator[Workbench]:
-    """Make the folder of a claim's files; they are gone afterwards."""
+    """Create the folder for a claim's files, and remove it afterwards."""
     bench.folder.mkdir(parents=True, exist_ok=True)
     try:
         yield bench
@@ -152,7 +152,7 @@ def laid_out(bench: Workbench) -> Iterator[Workbench]:
 
 
 def configure_logging(settings: Settings) -> None:
-    """Set logging up for a process that executes runs: our lines go to the Prefect UI too."""
+    """Set up logging for a process that executes runs: our lines also go to the Prefect UI."""
     telemetry.configure(
         level=settings.log_level,
         as_json=settings.log_json,
