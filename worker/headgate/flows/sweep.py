@@ -41,7 +41,7 @@ class Swept:
     leftovers: int  # folders of runs and replays that died
 
     def rows(self) -> list[dict[str, object]]:
-        """Return the rows of a table, one per kind of repair."""
+        """Return the rows of the table that shows it."""
         return [
             {"what": "ended arrivals settled", "count": self.settled},
             {"what": "copies of dead letters published", "count": self.copied},
@@ -53,7 +53,7 @@ class Swept:
 
 @flow(name="sweep", persist_result=False)
 async def sweep() -> State[None]:
-    """Find what was left open and put it right: bytes, outbox, drift of our automations, retention."""
+    """Find what was left open and put it right: unsettled bytes, the outbox, drift of our automations, retention."""
     settings = Settings.load()
     configure_logging(settings)
     with open_app(settings) as app:

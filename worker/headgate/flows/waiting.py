@@ -42,7 +42,7 @@ class Waiting:
         return self._app.settings.draining.exists()
 
     def hear(self, pipeline: str) -> None:
-        """Note that something arrived for a pipeline; "" means that notifications may be lost. Callable from any thread."""
+        """Note, from any thread, that something arrived for a pipeline; "" means that notifications may be lost."""
         if pipeline in {self._pipeline, ""}:
             self._loop.call_soon_threadsafe(self._heard.set)
 

@@ -1,4 +1,4 @@
-"""The system calls that taking in rests on, each with the guarantee that makes it needed."""
+"""The system calls that intake relies on, each with the guarantee it gives."""
 
 import ctypes
 import errno
@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# A FIFO that takes a file's name between two looks must not block us: hence O_NONBLOCK.
+# O_NONBLOCK, because a file may be replaced by a FIFO between two looks, and opening that would block.
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 BLOCK = 1024 * 1024
-FEW = 8  # so many fsyncs cost less than one sync of the file system, and wait for nobody else's data
+FEW = 8  # up to this many fsyncs cost less than one syncfs, and do not wait for the data of other processes
 
 AT_FDCWD = -100
 RENAME_NOREPLACE = 1
@@ -22,10 +22,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextmanager
 def folder_beneath(root: bytes, path: bytes) -> Iterator[int]:
-    """Open a folder below a root, following no symbolic link on the way down.
+    """Open a folder below a root without following symbolic links.
 
     Raises:
-        OSError: it is not there, or a part of the path is a symbolic link or no folder.
+        OSError: the folder does not exist, or a part of the path is a symbolic link or not a folder.
 
     """
     descriptor = os.open(root, FOLDER)
@@ -41,7 +41,7 @@ def folder_beneath(root: bytes, path: bytes) -> Iterator[int]:
 
 @contextmanager
 def opened(name: bytes, folder: int, flags: int = FILE) -> Iterator[int]:
-    """Open a file in an open folder; a symbolic link is refused."""
+    """Open a file in an open folder; refuse a symbolic link."""
     descriptor = os.open(name, flags, 0o600, dir_fd=folder)
     try:
         yield descriptor
@@ -50,9 +50,9 @@ def opened(name: bytes, folder: int, flags: int = FILE) -> Iterator[int]:
 
 
 def entries_beneath(root: bytes, start: bytes, *, recursive: bool) -> Iterator[tuple[bytes, "os.DirEntry[str]"]]:
-    """List all entries below a folder, with their paths relative to the root; hidden folders are not entered.
+    """Yield all entries below a folder, with their paths relative to the root; hidden folders are not entered.
 
-    A folder that vanishes, or may not be read, is passed over: the others go on.
+    A folder that vanishes or cannot be read is skipped.
     """
     waiting = [start]
     while waiting:
@@ -69,13 +69,13 @@ def entries_beneath(root: bytes, start: bytes, *, recursive: bool) -> Iterator[t
 
 
 def has_writer(descriptor: int) -> bool | None:
-    """Tell whether any process has the file open for writing.
+    """Return whether any process has the file open for writing.
 
-    The kernel refuses a read lease while there is a writer. Where it cannot tell (a file system without leases, a
-    file of another user), the answer is None, and standing still is all there is to go by.
+    The kernel refuses a read lease while there is a writer. If it cannot tell (a file system without leases, another
+    user's file), return None: then only an unchanged file shows that it is complete.
     """
-    # A writer that opens the file while we hold the lease has SIGIO sent to us, which would end the process. SIGURG is
-    # ignored by default.
+    # If a writer opens the file while we hold the lease, the kernel sends us a signal. SIGIO, the default, would end
+    # the process; SIGURG is ignored.
     fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
@@ -88,7 +88,7 @@ def has_writer(descriptor: int) -> bool | None:
 
 
 def digest(descriptor: int, into: int | None = None) -> bytes:
-    """Give the sha256 of a file from its start; its bytes are copied on the way if asked for."""
+    """Return the sha256 of an open file, read from its current position; also copy the bytes to `into` if given."""
     sha = hashlib.sha256()
     while block := os.read(descriptor, BLOCK):
         sha.update(block)
@@ -98,10 +98,10 @@ def digest(descriptor: int, into: int | None = None) -> bytes:
 
 
 def rename_new(source: bytes, target: bytes) -> None:
-    """Rename, but never over something that is there.
+    """Rename a file without ever replacing an existing one.
 
     Raises:
-        FileExistsError: the target is there.
+        FileExistsError: the target exists.
         OSError: as `os.rename`.
 
     """
@@ -110,14 +110,14 @@ def rename_new(source: bytes, target: bytes) -> None:
     number = ctypes.get_errno()
     if number not in {errno.EINVAL, errno.ENOSYS}:
         raise OSError(number, os.strerror(number), source, None, target)
-    # This file system cannot promise it (NFS); a look beforehand is the best there is.
+    # This file system does not support RENAME_NOREPLACE (NFS); checking first is the best alternative.
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
     os.rename(source, target)
 
 
 def flush(places: Iterable[bytes]) -> None:
-    """Make files and folders survive a power cut.
+    """Write files and folders to disk, so that they survive a power cut.
 
     Args:
         places: files and folders, all on one file system.
@@ -137,7 +137,7 @@ def flush(places: Iterable[bytes]) -> None:
 
 
 def prune(folder: bytes, *, until: bytes) -> None:
-    """Remove a folder and those above it while they are empty; `until` itself stays."""
+    """Remove a folder and its parents up to `until` as long as they are empty; `until` itself stays."""
     while folder != until and folder.startswith(until):
         try:
             os.rmdir(folder)

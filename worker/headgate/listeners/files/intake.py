@@ -36,20 +36,20 @@ class Found:
     source: Source
     path: bytes  # relative to the source's root
     stamp: Stamp
-    noticed: datetime  # when it was seen as it is
+    noticed: datetime  # when it was first seen in its present state
 
 
 class Intake:
-    """Takes files in, opens their arrivals, and lets go of what the ledger has.
+    """Takes files in, opens their arrivals, and lets go of the files that the ledger knows.
 
-    It holds what was taken in and could not be opened yet: a file with a writer, or one that cannot be read.
+    It holds files that are taken in but cannot be opened as arrivals yet: those with a writer, and unreadable ones.
 
     Args:
-        ledger: where arrivals are opened.
-        spool: where the bytes go.
-        settler: brings duplicates and what was rejected to rest.
-        batch: how many arrivals are opened in one transaction at the most.
-        stop: set: no file is taken in any more, and nobody waits for the ledger.
+        ledger: opens the arrivals.
+        spool: takes the bytes.
+        settler: settles duplicates and rejected arrivals.
+        batch: the most arrivals to open in one transaction.
+        stop: once it is set, no more files are taken in, and nothing waits for the ledger.
 
     """
 
@@ -65,14 +65,14 @@ class Intake:
 
     @property
     def next_try(self) -> float | None:
-        """When `open_held` should be called again, on the monotonic clock; None if nothing is held."""
+        """When to call `open_held` again, on the monotonic clock, or None if nothing is held."""
         return self._next_try if self._held else None
 
     def recover(self, sources: Iterable[Source]) -> None:
-        """Take up what was left when the home was served last: orphans are opened, what the ledger knows is settled.
+        """Recover the files left from when the home was last served: open orphans, and settle what has ended.
 
         Raises:
-            LedgerUnavailable: only if asked to stop while the ledger was away.
+            LedgerUnavailable: only if asked to stop while the ledger was unavailable.
             HomeUnavailable: the home cannot be used.
 
         """
@@ -97,10 +97,10 @@ class Intake:
         """Take files in and open their arrivals.
 
         Returns:
-            Those that could not be taken in; they are where they were.
+            The files that could not be taken in; they stay where they are.
 
         Raises:
-            LedgerUnavailable: only if asked to stop while the ledger was away.
+            LedgerUnavailable: only if asked to stop while the ledger was unavailable.
 
         """
         failed: list[tuple[Found, OSError]] = []
@@ -110,7 +110,7 @@ class Intake:
                     held = replace(self._spool.take(one.source, one.path), noticed=one.noticed)
                     self._held[held.token] = held
                 except FileNotFoundError:
-                    continue  # its owner took it away again
+                    continue  # its owner removed it
                 except OSError as problem:
                     failed.append((one, problem))
             self.open_held()
@@ -129,7 +129,7 @@ class Intake:
         return [one for one, _ in failed]
 
     def _unseen(self, found: Sequence[Found]) -> list[Found]:
-        """Leave out what stays in its folder and was opened before."""
+        """Leave out files that stay in their folder and were opened before."""
         left: dict[Source, list[tuple[bytes, int, int]]] = {}
         for one in found:
             if one.source.folder.after == "leave":
@@ -142,11 +142,11 @@ class Intake:
         return [one for one in found if (one.source, one.path, one.stamp.size, one.stamp.mtime_ns) not in seen]
 
     def open_held(self) -> None:
-        """Open the arrivals of all that is held and complete.
+        """Open the arrivals of all held files that are complete.
 
         Raises:
-            LedgerUnavailable: only if asked to stop while the ledger was away; the next start opens what is held.
-            HomeUnavailable: the home cannot be used; what is held stays held.
+            LedgerUnavailable: only if asked to stop while the ledger was unavailable; the next start opens them.
+            HomeUnavailable: the home cannot be used; the files stay held.
 
         """
         held = list(self._held.values())
@@ -184,7 +184,7 @@ class Intake:
         except (LedgerUnavailable, WrongDatabase, HomeUnavailable):
             raise
         except Exception as error:
-            # One that the ledger will not take must not keep the others out: halve until it is alone.
+            # A file that the ledger refuses must not block the others: halve the batch until it is alone.
             if len(sealed) > 1:
                 half = len(sealed) // 2
                 return self._open(sealed[:half]) + self._open(sealed[half:])
@@ -195,7 +195,7 @@ class Intake:
         return list(zip(sealed, answers, strict=True))
 
     def _open_rejected(self, sealed: Sealed, error: LedgerRefused) -> list[tuple[Sealed, Opened]]:
-        """Open what the ledger refused as rejected; refused even then, it stays in the spool and is tried again."""
+        """Open a refused arrival as rejected; if that is refused too, it stays in the spool and is tried again."""
         rejected = replace(arrival_of(sealed), content_key=None, reason=Reason.REFUSED, detail=str(error))
         try:
             (answer,) = self._patiently(lambda: self._ledger.open([rejected]))
@@ -226,7 +226,7 @@ class Intake:
             self._patiently(lambda: self._settler.settle(ended))
 
     def _let_go_again(self, held: Held, answer: Opened) -> None:
-        """Let go of bytes whose arrival is known, but in another place; kept, unless it is sure that others are."""
+        """Let go of bytes whose arrival is known in another place; drop them only if that arrival is settled."""
         if answer.settled:
             self._spool.drop(held)
             self._spool.acknowledge(held)
@@ -234,7 +234,7 @@ class Intake:
             self._spool.acknowledge(held)
             log.warning("bytes of a lost arrival found again", action="open", arrival_id=answer.arrival_id)
         else:
-            # Its bytes are in another home, or in another place of this one, and not at rest.
+            # The arrival's bytes are in another home, or elsewhere in this one, and not settled yet.
             log.warning(
                 "bytes of an arrival that is on its way elsewhere; they are kept",
                 action="open",
@@ -243,7 +243,7 @@ class Intake:
             )
 
     def _report_strays(self, sources: Sequence[Source]) -> None:
-        """Tell of bytes whose source is declared no more: no arrival stands for them, and nothing else would."""
+        """Log files in the spool whose source is no longer declared; without an arrival, nothing else reports them."""
         found = list(self._spool.strays(sources))
         known = self._patiently(lambda: self._ledger.spooled(found)) if found else set()
         if strays := sorted(set(found) - known):
@@ -255,7 +255,7 @@ class Intake:
             )
 
     def _patiently(self, ask: Callable[[], T]) -> T:
-        """Ask the ledger until it answers; one line a failure, one when it is back."""
+        """Ask the ledger until it answers; log one line when it is unavailable, and one when it is back."""
         delay = SHORTEST_PAUSE
         while True:
             try:
@@ -273,7 +273,7 @@ class Intake:
 
 
 def _age(held: Held) -> tuple[int, bytes]:
-    """Order what an earlier process took in as a scan would have: it did not say in which order it came."""
+    """Return a sort key for files that an earlier process took in: their order is lost, so it is that of a scan."""
     try:
         return os.lstat(os.path.join(held.root, held.inside)).st_mtime_ns, held.path
     except OSError:
@@ -281,11 +281,11 @@ def _age(held: Held) -> tuple[int, bytes]:
 
 
 def arrival_of(sealed: Sealed) -> NewArrival:
-    """Say what the ledger is to open for a sealed file."""
+    """Return the arrival to open for a sealed file."""
     held, position, source = sealed.held, sealed.position, sealed.held.source
     scope = (source.pipeline.encode(), source.name.encode(errors="surrogateescape"))
-    # A renamed file cannot be taken twice, so its token tells it apart, and the same file dropped again is an arrival
-    # of its own. What stays in the inbox is told apart by what it is.
+    # A file that was moved cannot be taken in twice, so its token identifies it, and the same file dropped again is a
+    # new arrival. A file that stays in the inbox is identified by its path, size, time and content alone.
     token = held.token.encode() if held.moved else b""
     detail = f"{printable(held.path)} is a {sealed.kind}: put a regular file in its place."
     return NewArrival(
@@ -315,7 +315,7 @@ def arrival_of(sealed: Sealed) -> NewArrival:
 
 
 def fingerprint(*parts: bytes) -> bytes:
-    """Give the sha256 of several values; each goes in after its length, so no two lists of values read the same."""
+    """Return the sha256 of several values, each preceded by its length, so that different lists never collide."""
     sha = hashlib.sha256()
     for part in parts:
         sha.update(len(part).to_bytes(8, "big") + part)
@@ -323,6 +323,6 @@ def fingerprint(*parts: bytes) -> bytes:
 
 
 def printable(path: bytes) -> str:
-    r"""Show a path to people: what is not UTF-8, or not printable, is escaped as `\xe9`."""
+    r"""Return a path as text for people; bytes that are not UTF-8 or not printable are escaped as `\xe9`."""
     text = path.decode("utf-8", "backslashreplace")
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,4 +1,4 @@
-"""What the listeners need of the ledger."""
+"""The ledger as the listeners use it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from headgate.model import NewArrival, Opened, State
 
 
 class Ended(Protocol):
-    """An ended arrival whose bytes have not come to rest."""
+    """An ended arrival whose bytes are not settled."""
 
     @property
     def arrival_id(self) -> int:
@@ -26,15 +26,15 @@ class Ended(Protocol):
 
     @property
     def name(self) -> str:
-        """What people are shown."""
+        """The name that people see."""
 
     @property
     def path(self) -> bytes:
-        """Relative to the source's root."""
+        """The path relative to the source's root."""
 
     @property
     def spool(self) -> str | None:
-        """Where the bytes are, relative to the spool; None if there are none to keep."""
+        """Where the bytes are, relative to the spool, or None if there are none to keep."""
 
     @property
     def state(self) -> State:
@@ -54,44 +54,44 @@ class Ended(Protocol):
 
 
 class Homes(Protocol):
-    """The homes of the ledger. Every method may raise `HomeUnavailable`, and those but `look` `LedgerUnavailable`."""
+    """The homes of the ledger. Each method may raise `HomeUnavailable`, and all but `look` also `LedgerUnavailable`."""
 
     def join(self) -> Mark:
-        """Serve the folder's home from now on; a folder that never was a home becomes one."""
+        """Serve the folder's home from now on; a folder that was never a home becomes one."""
 
     def look(self, mark: Mark) -> None:
-        """See that the folder is this home still."""
+        """Make sure that the folder is still this home."""
 
     def beat(self) -> None:
-        """Say that a listener serves the home still."""
+        """Record that a listener still serves the home."""
 
     def leave(self) -> None:
-        """Say that no listener serves the home any more."""
+        """Record that no listener serves the home any more."""
 
 
 class Ledger(Protocol):
-    """The ledger's side that listeners see: the files of one home.
+    """The part of the ledger that listeners see: the files of one home.
 
     Every method may raise `LedgerUnavailable` and `HomeUnavailable`.
     """
 
     def open(self, arrivals: Sequence[NewArrival]) -> Sequence[Opened]:
-        """Open arrivals in one transaction; the answers stand in the same order."""
+        """Open arrivals in one transaction; return the answers in the same order."""
 
     def seen(self, pipeline: str, source: str, files: Sequence[tuple[bytes, int, int]]) -> set[tuple[bytes, int, int]]:
-        """Of these files (path, size, mtime_ns), find those that were opened before."""
+        """Return those of these files (path, size, mtime_ns) that were opened before."""
 
     def spooled(self, spools: Sequence[str]) -> set[str]:
-        """Of these places in the spool, find those that an arrival knows."""
+        """Return those of these places in the spool that belong to an arrival."""
 
     def adopt(self, has: Callable[[str, bytes], bool]) -> int:
-        """Take files from before there were homes for those of this home, if it has their bytes (place, path)."""
+        """Assign files from before homes existed to this home if `has(place, path)` says that it has their bytes."""
 
     def found_again(self, arrival_id: int, spool: str) -> bool:
-        """Record that the bytes of an arrival that was given up as lost are in the spool; whether it was."""
+        """Record that the bytes of an arrival given up as lost are in the spool; return False if it was not."""
 
     def unsettled(self, ids: Sequence[int] | None = None) -> Sequence[Ended]:
-        """Find the ended arrivals whose bytes have not come to rest; all of them, or of these ids."""
+        """Return the ended arrivals whose bytes are not settled: all, or those among these ids."""
 
     def settled(self, places: Mapping[int, Path | None]) -> None:
-        """Record where the bytes of ended arrivals came to rest; None if they are kept nowhere."""
+        """Record where the bytes of ended arrivals are now; None if they are not kept."""

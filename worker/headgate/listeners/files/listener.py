@@ -1,4 +1,4 @@
-"""The file listener: looks where something happened, scans for what nobody reported, takes in what is complete."""
+"""The file listener: looks at what the watches report, scans for what they miss, and takes in complete files."""
 
 import errno
 import fcntl
@@ -32,10 +32,10 @@ from headgate.pipeline import Pipeline
 from headgate.pulse import Pulse
 from headgate.settings import ListenerSettings
 
-TURN = 0.5  # seconds; the longest wait between two looks at the watches and at the request to stop
+TURN = 0.5  # seconds; the longest time between two checks of the watches and of the request to stop
 AFTER_FAILURE = 2.0  # seconds
-HOME_AGAIN = 1.0  # seconds between two looks for a home that cannot be used
-BURST = 4096  # so many reports at once, and the kernel's queue may have overflowed without a word
+HOME_AGAIN = 1.0  # seconds between two tries while the home cannot be used
+BURST = 4096  # with this many reports at once, the kernel's queue may have overflowed unnoticed: scan
 
 log = structlog.get_logger()
 
@@ -46,16 +46,16 @@ class FileListener:
     Only one listener works on a spool at a time; a second one waits, and takes over when the first is gone.
 
     Args:
-        pipelines: whose folders.
-        inbox: what relative folders stand below.
+        pipelines: the pipelines whose folders it watches.
+        inbox: the folder that relative folders are below.
         places: where bytes are kept.
         settings: how often to scan, and how many arrivals to open in one transaction.
-        ledger: where arrivals are opened.
-        homes: know the home that files are taken in to.
+        ledger: opens the arrivals.
+        homes: the ledger's homes, one of which files are taken in to.
         lease: how long the home counts as served without a beat.
-        stop: set: finish what is in hand and return.
-        pulse: told that it turns, and what keeps it from its work.
-        paused: gives the sources, by pipeline and name, that nothing is taken in from.
+        stop: once it is set, the listener finishes what it is doing and returns.
+        pulse: reports that the loop turns, and what keeps it from its work.
+        paused: returns the paused sources, by pipeline and name.
 
     """
 
@@ -79,7 +79,7 @@ class FileListener:
         self._untaken = Untaken()
         self._homes = homes
         self._beat_every = lease.total_seconds() / 3
-        self._lost: HomeUnavailable | None = None  # what the last beat found
+        self._lost: HomeUnavailable | None = None  # the error of the last beat
         self._trouble = ""
         self._sources = sources_of(pipelines, inbox)
         self._places = places
@@ -96,7 +96,7 @@ class FileListener:
         self._looks: SimpleQueue[tuple[Source, bytes]] = SimpleQueue()
         self.watches = {source: Watch(source=source, tell=partial(self._told, source)) for source in self._sources}
         self._sightings: dict[tuple[Source, bytes], Sighting] = {}
-        self._left: dict[tuple[Source, bytes], Stamp] = {}  # taken in, and still in the folder
+        self._left: dict[tuple[Source, bytes], Stamp] = {}  # taken in, but still in their folder
         self._next_scan = 0.0
         self.found_by_scan = 0  # files that no watch had reported
 
@@ -112,7 +112,7 @@ class FileListener:
                 stack.callback(watch.close)
             while not self._stop.is_set():
                 try:
-                    # Each time anew: what is mounted now is another folder, with another lock.
+                    # Lock again each time: another folder, with another lock, may be mounted now.
                     with self._alone() as alone:
                         if alone:
                             self._serve()
@@ -121,11 +121,11 @@ class FileListener:
                     self._stop.wait(HOME_AGAIN)
 
     def _serve(self) -> None:
-        """Take in to the home until asked to stop.
+        """Take files in to the home until asked to stop.
 
         Raises:
-            HomeUnavailable: the home cannot be used, or no longer.
-            LedgerUnavailable: the ledger did not answer when the home was to be joined.
+            HomeUnavailable: the home cannot be used, or can no longer be used.
+            LedgerUnavailable: the ledger did not answer when the listener joined the home.
 
         """
         mark = self._homes.join()
@@ -133,7 +133,7 @@ class FileListener:
         for source in self._sources:
             _make(source)
         self._next_scan = 0.0
-        self._left.clear()  # what an outage kept from being opened is looked at again
+        self._left.clear()  # look again at files that an outage kept from being opened
         recovered = False
         with self._beating():
             while not self._stop.is_set():
@@ -144,7 +144,7 @@ class FileListener:
                         recovered = True
                     self._turn()
                 except LedgerUnavailable:
-                    continue  # asked to stop: what was taken in is opened at the next start
+                    continue  # asked to stop: the next start opens the files taken in
                 except (HomeUnavailable, WrongDatabase):
                     raise
                 except Exception:
@@ -158,7 +158,7 @@ class FileListener:
 
     @contextmanager
     def _beating(self) -> Iterator[None]:
-        """Say from a thread that the home is served; at the end, that it is not."""
+        """Record, from a thread, that the home is served, and at the end that it no longer is."""
         over = threading.Event()
         self._lost = None
 
@@ -184,7 +184,7 @@ class FileListener:
                 self._homes.leave()
 
     def _tell(self, trouble: str) -> None:
-        """Say once what keeps files from being taken in, and once that it is over."""
+        """Log once what keeps files from being taken in, and once that it is over."""
         if trouble and trouble != self._trouble:
             log.error("files wait in their folders", action="listen", error=trouble)
         elif self._trouble and not trouble:
@@ -194,7 +194,7 @@ class FileListener:
 
     def _turn(self) -> None:
         self._pulse.turn()
-        # First the watches, then the scan: what comes between the two is reported.
+        # Watches before the scan, so that files that come between the two are reported.
         for watch in self.watches.values():
             if watch.mend():
                 self._next_scan = 0
@@ -220,7 +220,7 @@ class FileListener:
             for path in here:
                 if not os.path.lexists(os.path.join(source.root, path)):
                     del self._left[source, path]
-        # What a run committed and did not live to put away.
+        # Settle what a run committed but did not settle before it died.
         with suppress(LedgerUnavailable):
             self._settler.settle()
         found = len(self._sightings) - before
@@ -229,7 +229,7 @@ class FileListener:
             log.info("scan found files", action="scan", count=found)
 
     def _sight_in_order(self, files: Iterable[tuple[Source, bytes, Stamp]]) -> None:
-        """Sight what nobody reported, oldest first: arrivals are numbered in the order of sightings."""
+        """Sight unreported files, oldest first, because arrivals are numbered in the order of sightings."""
         for source, path, stamp in sorted(files, key=lambda file: (file[2].mtime_ns, file[1])):
             self._sight(source, path, stamp)
 
@@ -237,7 +237,7 @@ class FileListener:
         self._looks.put((source, path))
 
     def _wait(self) -> None:
-        """Wait until there is something to do, and look at what was reported meanwhile."""
+        """Wait until there is something to do, then look at what was reported meanwhile."""
         now = monotonic()
         times = [
             due(source.folder.ready, sighting)
@@ -252,13 +252,13 @@ class FileListener:
             if count >= BURST:
                 self._next_scan = now
             reported.extend(self._looks.get_nowait() for _ in range(count))
-        # Each once, where it was reported last: that is when its writer closed it.
+        # Keep only the last report of each path: that is when its writer closed it.
         reported = list(dict.fromkeys(reversed(reported)))[::-1]
         for source, path in reported:
             self._look(source, path)
 
     def _look(self, source: Source, reported: bytes) -> None:
-        """Look at what was reported: a file, a folder that came with files in it, or a marker."""
+        """Look at a reported path: a file, a new folder that may hold files, or a marker."""
         path = marked_by(os.path.relpath(reported, source.root), source.folder.ready)
         if any(part.startswith(b".") for part in path.split(b"/")):
             return
@@ -283,14 +283,14 @@ class FileListener:
         now, age = monotonic(), time() - stamp.mtime_ns / 1e9
         seen = sight(before, stamp, now, age)
         if seen is before and reported:
-            # Its writer may have closed it just now: what came after it must not overtake it while it is put off.
+            # Its writer may have closed it just now. If it was put off, undo that, or later files overtake it.
             seen = replace(seen, since=min(seen.since, sight(None, stamp, now, age).since))
         if seen is not before:
-            self._sightings.pop(key, None)  # to the end: the order of sightings is that of reports
+            self._sightings.pop(key, None)  # move it to the end: sightings are in the order of reports
             self._sightings[key] = seen
 
     def _complete(self) -> list[Found]:
-        """Pick the files whose time has come, and which are as they were when they were seen."""
+        """Return the files that are due, have no writer, and have not changed since they were sighted."""
         now = monotonic()
         complete = []
         for (source, path), sighting in list(self._sightings.items()):
@@ -309,7 +309,7 @@ class FileListener:
                 continue
             if not marked:
                 self._untaken.note(source, path, Why.MARKER)
-                del self._sightings[key]  # its marker will be reported
+                del self._sightings[key]  # its marker will be reported, and brings it back
             elif writer:
                 self._untaken.note(source, path, Why.OPEN)
                 self._sightings[key] = put_off(rule, sighting, now)
@@ -326,10 +326,10 @@ class FileListener:
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
-        """Wait until no other listener works on this spool; False if asked to stop before.
+        """Wait until no other listener works on this spool; yield False if asked to stop before that.
 
         Raises:
-            HomeUnavailable: there cannot be a spool.
+            HomeUnavailable: the spool cannot be created or written.
 
         """
         try:
@@ -358,7 +358,7 @@ def _clock(ago: float) -> datetime:
 
 
 def _files(source: Source, folder: bytes, untaken: Untaken | None = None) -> Iterator[tuple[Source, bytes, Stamp]]:
-    """Find the files below a folder of a source that may be taken in; the others are noted."""
+    """Yield the files below a folder of a source whose names are wanted; note the others in `untaken`."""
     for path, entry in entries_beneath(source.root, folder, recursive=source.folder.recursive):
         with suppress(FileNotFoundError):
             if wanted(os.path.basename(path), source.folder):
@@ -368,7 +368,7 @@ def _files(source: Source, folder: bytes, untaken: Untaken | None = None) -> Ite
 
 
 def _inspect(source: Source, path: bytes) -> tuple[Stamp, bool, bool | None]:
-    """Look at a file in its folder: what it is, whether its marker is there, whether somebody writes to it if known."""
+    """Return a file's stamp, whether its marker is there, and whether it has a writer (None if unknown)."""
     folder, name = os.path.split(path)
     with folder_beneath(source.root, folder) as descriptor:
         stamp = Stamp.of(os.lstat(name, dir_fd=descriptor))
@@ -384,7 +384,7 @@ def _inspect(source: Source, path: bytes) -> tuple[Stamp, bool, bool | None]:
 
 
 def _make(source: Source) -> None:
-    """Make a watched folder that is not there; one that cannot be made is reported, and the others go on."""
+    """Create a watched folder if it is missing; if that fails, only log it, so that the other folders go on."""
     try:
         os.makedirs(source.root, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Which sources are paused, as a listener knows it."""
+"""The paused sources, as a listener knows them."""
 
 from collections.abc import Callable, Collection
 from time import monotonic
@@ -6,15 +6,15 @@ from time import monotonic
 from headgate.errors import LedgerUnavailable
 from headgate.listeners.files.source import Source
 
-AGAIN = 1.0  # seconds between two looks
-AFTER_FAILURE = 10.0  # seconds; a database that is unavailable takes its time to say so, and files wait meanwhile
+AGAIN = 1.0  # seconds between two queries
+AFTER_FAILURE = 10.0  # seconds; a query to an unavailable database takes long to fail, and files wait meanwhile
 
 
 class PausedSources:
-    """The sources that nothing is taken in from; while the database does not answer, what was known holds.
+    """The paused sources; while the database does not answer, the last known ones.
 
     Args:
-        ask: gives them, by pipeline and name.
+        ask: returns them, by pipeline and name.
 
     """
 
@@ -24,7 +24,7 @@ class PausedSources:
         self._ask_at = 0.0  # seconds on the monotonic clock
 
     def look(self) -> None:
-        """See which they are, unless that was done just now."""
+        """Ask for the paused sources, unless the last query is too recent."""
         if monotonic() < self._ask_at:
             return
         try:

@@ -1,4 +1,4 @@
-"""Where bytes come to rest once their arrival has ended: the archive, the rejected folder, or nowhere."""
+"""Settling: the bytes of ended arrivals go to the archive or the rejected folder, or are deleted."""
 
 import errno
 import fcntl
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 class Settler:
-    """Brings the bytes of ended arrivals to rest, and tells the ledger where. Safe to do twice, also at once."""
+    """Settles the bytes of ended arrivals, and tells the ledger where they are. Safe to repeat, and to run in parallel."""
 
     def __init__(self, *, places: Places, ledger: Ledger, pipelines: Iterable[Pipeline]) -> None:
         self._places = places
@@ -32,19 +32,19 @@ class Settler:
         self._after: dict[tuple[str, str], Afterwards] = {
             (pipeline.name, folder.name): folder.after for pipeline in pipelines for folder in pipeline.folders
         }
-        # Messages that were sent again: what they hold stays in the ledger, with the dead letters they were.
+        # Files of messages that were sent again: the ledger keeps their content, with the original dead letters.
         self._after |= {(pipeline.name, topic.name): "delete" for pipeline in pipelines for topic in pipeline.topics}
 
     def settle(self, ids: Sequence[int] | None = None) -> int:
-        """Settle the ended arrivals among these; all that the ledger knows of if no ids are given.
+        """Settle the ended arrivals among these ids, or all that the ledger has if no ids are given.
 
-        One that cannot be settled (a full disk) is logged, and stays for the next time.
+        An arrival that cannot be settled (a full disk) is logged, and left for the next call.
 
         Returns:
             How many were settled.
 
         Raises:
-            LedgerUnavailable: the ledger does not answer; what was moved is found at the next call.
+            LedgerUnavailable: the ledger does not answer; the next call finds the bytes that were moved.
 
         """
         rested: dict[int, Path | None] = {}
@@ -54,20 +54,20 @@ class Settler:
             except OSError as error:
                 log.warning("arrival not settled", action="settle", arrival_id=ended.arrival_id, error=str(error))
         if rested:
-            # Before the ledger forgets the place in the spool: after a power cut nobody else would find the bytes.
+            # Flush before the ledger forgets the place in the spool: otherwise a power cut could lose the bytes.
             for root in (self._places.archive, self._places.rejected, self._places.spool):
                 flush([os.fsencode(place.parent) for place in rested.values() if place and place.is_relative_to(root)])
             self._ledger.settled(rested)
         return len(rested)
 
     def put(self, ended: Ended) -> Path | None:
-        """Bring the bytes of one ended arrival to where they belong.
+        """Move the bytes of one ended arrival to where they belong, or delete them.
 
         Returns:
-            Where they are now; None if nothing is kept.
+            Where they are now, or None if they are not kept.
 
         Raises:
-            OSError: they cannot be moved; they are in the spool still.
+            OSError: the bytes cannot be moved; they are still in the spool.
 
         """
         if ended.state is State.REJECTED:
@@ -82,17 +82,17 @@ class Settler:
             if place is None:
                 os.unlink(spooled)
         except FileNotFoundError:
-            # Moved before: by a process that died before the ledger was told, or by one at the same time.
+            # Already moved: by a process that died before it told the ledger, or by a concurrent one.
             place = next((target for target in reversed(targets) if os.path.lexists(target)), None)
         prune(os.path.dirname(spooled), until=os.path.dirname(token))
         return Path(os.fsdecode(place)) if place else None
 
     def _targets(self, ended: Ended) -> tuple[bytes, ...]:
-        """Where the bytes belong, and where else if that name is taken."""
+        """Return where the bytes belong, and a second place if that name is taken; nothing if they are deleted."""
         if ended.state is State.REJECTED:
             folder = self._places.rejected / ended.pipeline / str(ended.arrival_id)
             return (os.path.join(os.fsencode(folder), os.path.basename(ended.path)),)
-        # A source that is not declared any more loses nothing: its bytes are kept.
+        # The bytes of a source that is no longer declared are kept.
         if self._after.get((ended.pipeline, ended.source), "archive") != "archive":
             return ()
         archive = os.fsencode(self._places.archive / ended.pipeline / slug(ended.source))
@@ -105,8 +105,8 @@ class Settler:
         folder.mkdir(parents=True, exist_ok=True)
         again = f"\nOnce the cause is mended: headgate dead-letters replay --arrival {ended.arrival_id}\n"
         if ended.reason in {Reason.UNSAFE, Reason.NOT_A_FILE}:
-            again = ""  # there is nothing that could be sent again
-        # Beside the arrival's folder, not in it: there the name could be the file's own.
+            again = ""  # no bytes exist that could be sent again
+        # Beside the arrival's folder, because in it the arrival's own file could have this name.
         (folder / f"{ended.arrival_id}.why.txt").write_text(
             f"{ended.name}\n"
             f"rejected: {ended.finished_at.isoformat(timespec='seconds')}\n"
@@ -119,7 +119,7 @@ class Settler:
 
 
 def _move(source: bytes, targets: tuple[bytes, ...], ticket: str) -> bytes:
-    """Rename to the first name that is free. The last name is the arrival's own: what is there is its earlier copy."""
+    """Rename to the first free name. The last name is unique to the arrival, so it replaces only its earlier copy."""
     for target in targets:
         rename = os.rename if target == targets[-1] else rename_new
         os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -139,13 +139,13 @@ def _move(source: bytes, targets: tuple[bytes, ...], ticket: str) -> bytes:
 
 
 def _carry(source: bytes, target: bytes, ticket: str, rename: Callable[[bytes, bytes], None]) -> None:
-    """Move between file systems: the target is there in full or not at all.
+    """Move a file between file systems: the target is complete, or does not exist.
 
     Raises:
-        FileNotFoundError: it was moved before, or meanwhile.
+        FileNotFoundError: the file was already moved, or is moved meanwhile.
 
     """
-    # A link or a FIFO has no bytes to carry: the note says what it was.
+    # A link or a FIFO has no bytes to move: the note says what it was.
     if not stat.S_ISREG(os.lstat(source).st_mode):
         os.unlink(source)
         return
@@ -157,7 +157,7 @@ def _carry(source: bytes, target: bytes, ticket: str, rename: Callable[[bytes, b
         folder = os.path.dirname(target)
         if alone:
             _remove_left_over(folder, ticket)
-        # A name of our own: who settles the same arrival at the same time must not write into our copy.
+        # A unique name: another process that settles the same arrival must not write into our copy.
         copy = os.path.join(folder, f".{ticket}.{uuid4().hex}.copy".encode())
         into = os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
@@ -173,14 +173,14 @@ def _carry(source: bytes, target: bytes, ticket: str, rename: Callable[[bytes, b
             raise
         finally:
             os.close(into)
-        flush([folder])  # or a power cut could take the copy's name, after the original's
+        flush([folder])  # otherwise, after a power cut, the original is gone and the copy may have lost its name
         os.unlink(source)
     finally:
         os.close(file)
 
 
 def _lock(file: int) -> bool:
-    """Be the only one that carries a file, until it is closed; False where the file system has no locks."""
+    """Lock a file against other processes that move it, until it is closed; return False if it cannot be locked."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
     except OSError:
@@ -189,7 +189,7 @@ def _lock(file: int) -> bool:
 
 
 def _remove_left_over(folder: bytes, ticket: str) -> None:
-    """Remove what carriers of the same arrival left when they were killed."""
+    """Remove the copies that killed processes left of the same arrival."""
     for name in os.listdir(folder):
         if re.fullmatch(rb"\.%s(\.[0-9a-f]{32})?\.copy" % ticket.encode(), name):
             with suppress(FileNotFoundError):

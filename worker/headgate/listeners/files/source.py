@@ -1,4 +1,4 @@
-"""A folder of a pipeline, with the place on disk that it stands for."""
+"""A folder of a pipeline, with its place on disk."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ class Source:
 
     pipeline: str
     folder: Folder
-    root: bytes  # absolute; bytes, as everything below it may not be UTF-8
+    root: bytes  # absolute; bytes, because paths may not be UTF-8
 
     @property
     def name(self) -> str:
@@ -25,12 +25,12 @@ class Source:
 
     @property
     def place(self) -> str:
-        """Where its things stand below the spool and the archive: `<pipeline>/<slug of the name>`."""
+        """Its folder below the spool and the archive: `<pipeline>/<slug of the name>`."""
         return f"{self.pipeline}/{slug(self.name)}"
 
 
 def sources_of(pipelines: Iterable[Pipeline], inbox: Path) -> tuple[Source, ...]:
-    """List the watched folders of all pipelines; relative ones stand below the inbox."""
+    """Return the watched folders of all pipelines; relative ones are below the inbox."""
     return tuple(
         Source(pipeline.name, folder, os.fsencode((inbox / folder.path).absolute()))
         for pipeline in pipelines
@@ -39,7 +39,7 @@ def sources_of(pipelines: Iterable[Pipeline], inbox: Path) -> tuple[Source, ...]
 
 
 def slug(name: str) -> str:
-    """Make one folder name of a source's name; different names give different slugs."""
+    """Return a source's name as a single folder name; different names give different slugs."""
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
         return name
     readable = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[-48:]

@@ -1,9 +1,9 @@
 """The spool: bytes of arrivals on their way, each in a token folder of its own that mirrors its path in the inbox.
 
-`<spool>/<pipeline>/<source>/<token>/<path as it was>`. A file comes here by one atomic rename, so it is either in the
-inbox or here, and its place alone tells what must be opened in the ledger. From another file system no rename leads
-here; such a file is first renamed into an *outpost*, a hidden folder beside it, which makes it ours just as atomically,
-and is copied from there at leisure.
+The place is `<spool>/<pipeline>/<source>/<token>/<path in the inbox>`. A file comes here with one atomic rename, so it
+is either in the inbox or here, and its place alone tells what to open in the ledger. A rename cannot cross file
+systems, so a file on another one is first renamed into an *outpost*, a hidden folder beside it. That makes it ours just
+as atomically, and it is copied to the spool afterwards.
 """
 
 import errno
@@ -32,25 +32,25 @@ from headgate.listeners.files.source import Source
 from headgate.model import FilePosition, Places, Reason
 
 OUTPOST = b".headgate-outpost"
-COPY = b".copy"  # a copy under way; hidden, so no file that is taken in can have this name
+COPY = b".copy"  # an unfinished copy; hidden, so no file that is taken in can have this name
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A file that was taken in, or is read where it stands, and is not in the ledger yet."""
+    """A file that is not in the ledger yet: taken out of the inbox, or read where it is."""
 
     source: Source
     path: bytes  # relative to the source's root
     token: str
-    root: bytes  # the spool, or the source's root for an outpost and for what stays in the inbox
+    root: bytes  # the spool; the source's root for a file in an outpost or still in the inbox
     inside: bytes  # where it is, relative to `root`
-    noticed: datetime | None = None  # when it was seen as it is; None if an earlier process took it in
+    noticed: datetime | None = None  # when it was first seen in this state; None if an earlier process took it in
 
     @property
     def place(self) -> str:
-        """Where its bytes are, or will be, relative to the spool."""
+        """The token folder of its bytes, now or later, relative to the spool."""
         return f"{self.source.place}/{self.token}"
 
     @property
@@ -61,32 +61,32 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A file whose bytes can change no more, because they are ours alone; or what cannot be a file."""
+    """A file whose bytes can no longer change, because only we have them; or something that is not a regular file."""
 
     held: Held
     position: FilePosition
-    problem: Reason | None = None  # why it cannot be read
+    problem: Reason | None = None  # why it is rejected unread
     kind: str = "regular file"
 
     @property
     def kept(self) -> bool:
-        """Whether something of it is in the spool."""
+        """Whether any of it is in the spool."""
         return self.held.moved or self.problem is None
 
 
 class Spool:
-    """Takes files out of the inbox. Knows nothing of the ledger."""
+    """Takes files out of the inbox. It does not know the ledger."""
 
     def __init__(self, *, places: Places) -> None:
         self.root = os.fsencode(places.spool)
 
     def take(self, source: Source, path: bytes) -> Held:
-        """Take a file out of the inbox by one atomic rename, and its marker after it.
+        """Take a file out of the inbox with one atomic rename, then remove its marker.
 
-        Folders, and all that stands in a source that leaves its files, stay where they are.
+        Folders, and the files of a source with `after="leave"`, stay where they are.
 
         Raises:
-            OSError: it is not there any more, or it cannot be moved; it is where it was.
+            OSError: the file no longer exists, or cannot be moved and stays where it is.
 
         """
         held = Held(source, path, uuid4().hex, source.root, path)
@@ -108,7 +108,7 @@ class Spool:
                     return held
                 spooled = self._to_outpost(held, inbox)
             if marker := marker_of(name, source.folder.ready):
-                # Now, not after the commit: a marker left by a crash would call a later, half-written file complete.
+                # Now, not after the commit: a marker left by a crash would declare a later, half-written file complete.
                 _remove_marker(marker, inbox)
         return spooled
 
@@ -123,13 +123,14 @@ class Spool:
         return Held(held.source, held.path, held.token, held.source.root, os.path.join(folder, inner, name))
 
     def seal(self, held: Held) -> Sealed:
-        """Make a taken file ours alone and fingerprint it.
+        """Make sure that nobody else can change a taken file, and hash it.
 
-        What was renamed into the spool and has no other name is hashed in place; all else is copied into the spool.
+        A file that was renamed into the spool and has no other hard link is hashed in place; any other is copied into
+        the spool.
 
         Raises:
-            FileUnsettled: somebody still writes to it, or it changed meanwhile; ask again later.
-            OSError: it cannot be read, or the copy has no room.
+            FileUnsettled: a process still writes to it, or it changed meanwhile; try again later.
+            OSError: the file cannot be read, or there is no room for the copy.
 
         """
         folder, name = os.path.split(held.inside)
@@ -159,7 +160,7 @@ class Spool:
         return sha256
 
     def flush(self, sealed: Iterable[Sealed]) -> None:
-        """Make what was sealed survive a power cut: the ledger must never know bytes that the disk has not got."""
+        """Write sealed files to disk: the ledger must never know bytes that a power cut could still lose."""
         places = []
         for one in sealed:
             if one.kept:
@@ -172,7 +173,7 @@ class Spool:
         flush(places)
 
     def acknowledge(self, held: Held) -> None:
-        """Give up the outpost of a file that is in the spool and in the ledger, or at rest."""
+        """Remove a file's original from its outpost, once the ledger knows its copy in the spool, or it is settled."""
         if held.moved and held.root != self.root:
             place = os.path.join(held.root, held.inside)
             with suppress(FileNotFoundError):
@@ -180,18 +181,18 @@ class Spool:
             prune(os.path.dirname(place), until=os.path.dirname(os.path.join(held.root, held.path)))
 
     def drop(self, held: Held) -> None:
-        """Remove what the spool has of a file, with its token folder."""
+        """Remove a file and its token folder from the spool."""
         for name in (COPY, held.path):
             with suppress(FileNotFoundError, NotADirectoryError):
                 os.unlink(self._at(held, name))
         prune(os.path.dirname(self._at(held, held.path)), until=os.path.join(self.root, os.fsencode(held.source.place)))
 
     def has(self, place: str, path: bytes) -> bool:
-        """Whether a file stands in the spool."""
+        """Return whether a file is in the spool."""
         return os.path.lexists(os.path.join(self.root, os.fsencode(place), path))
 
     def strays(self, sources: Iterable[Source]) -> Iterator[str]:
-        """List the places of files that belong to none of these sources."""
+        """Yield the places of files that belong to none of these sources."""
         declared = {source.place for source in sources}
         for pipeline in _folders(self.root):
             for source in _folders(os.path.join(self.root, pipeline)):
@@ -203,18 +204,18 @@ class Spool:
                     )
 
     def left_over(self, sources: Iterable[Source]) -> Iterator[Held]:
-        """Find what an earlier process took in: all that is in the spool, and in outposts.
+        """Yield the files that an earlier process took in: everything in the spool and in outposts.
 
-        Call it before anything is taken in: half-made copies are removed on the way.
+        Call this before taking anything in, because it also removes unfinished copies.
         """
         for source in sources:
             tokens = {held.token: held for held in self._spooled(source)}
-            # Of what is in both, the outpost is the original: the copy may have been cut short by the crash.
+            # If a file is in both, use the outpost's, the original: a crash may have cut the copy short.
             tokens |= {held.token: held for held in _outposts(source)}
             for held in tokens.values():
                 if marker := marker_of(held.path, source.folder.ready):
                     beside = os.path.join(source.root, held.path)
-                    if not os.path.lexists(beside):  # else the marker is that newer file's
+                    if not os.path.lexists(beside):  # otherwise the marker belongs to the newer file
                         with suppress(OSError):
                             os.unlink(os.path.join(source.root, marker))
                 yield held
@@ -250,7 +251,7 @@ def _outposts(source: Source) -> Iterator[Held]:
 
 
 def _remove_marker(marker: bytes, inbox: int) -> None:
-    """Remove a marker; one that cannot be is reported: the file is in the spool, whatever becomes of its marker."""
+    """Remove a marker; if that fails, only log it, because its file is in the spool already."""
     try:
         os.unlink(marker, dir_fd=inbox)
     except FileNotFoundError:

@@ -17,9 +17,9 @@ from headgate.listeners.files.source import Source
 from headgate.pipeline import Marker, Quiet
 from headgate.words import duration
 
-GRACE = 10.0  # seconds; a file that is taken in later is not worth a line
-MOST = 10_000  # files that are remembered
-LINES = 100  # in the log, for one folder and one reason
+GRACE = 10.0  # seconds a file may wait before it is reported
+MOST = 10_000  # files to remember
+LINES = 100  # most lines in the log per folder and reason
 
 log = structlog.get_logger()
 
@@ -35,11 +35,11 @@ class Why(StrEnum):
     OPEN = "open"
     MOVING = "moving"
     UNREADABLE = "unreadable"
-    OVERDUE = "overdue"  # nothing keeps it
+    OVERDUE = "overdue"  # for no known reason
 
 
 def name_refused(source: Source, path: bytes) -> Why | None:
-    """Why a file of this path in the folder is never taken in; None if its name is wanted."""
+    """Return why a file with this path is never taken in, or None if its name is wanted."""
     *folders, name = path.split(b"/")
     if any(part.startswith(b".") for part in (*folders, name)):
         return Why.HIDDEN
@@ -51,7 +51,7 @@ def name_refused(source: Source, path: bytes) -> Why | None:
 
 
 def refused(source: Source, path: bytes) -> tuple[Why, str] | None:
-    """Look at a file and say why it is not taken in now; None if it is.
+    """Return why a file is not taken in now, with one sentence, or None if nothing prevents it.
 
     Args:
         source: the watched folder.
@@ -68,15 +68,15 @@ def refused(source: Source, path: bytes) -> tuple[Why, str] | None:
 
 
 def untaken(source: Source, *, older_than: float = GRACE, overdue: float = 90) -> Iterator[tuple[str, Why, str]]:
-    """Give the files of a watched folder that are not taken in: the path, why, and one sentence.
+    """Yield the files of a watched folder that are not taken in: the path, the reason, and one sentence.
 
     Args:
         source: the watched folder.
-        older_than: seconds; younger files are left out, for they may be taken in any moment.
-        overdue: seconds after which a file that nothing keeps should have been taken in.
+        older_than: seconds; younger files are left out, because they may still be taken in at any moment.
+        overdue: seconds after which a file should have been taken in if nothing prevents it.
 
     """
-    # With hidden folders left out: what is in there is not meant to be taken in.
+    # Files in hidden folders are not yielded: they are not meant to be taken in.
     for path, entry in entries_beneath(source.root, b"", recursive=True):
         with suppress(OSError):
             if entry.is_dir(follow_symlinks=False) or _is_marker(source, path):
@@ -91,7 +91,7 @@ def untaken(source: Source, *, older_than: float = GRACE, overdue: float = 90) -
 
 
 def sentence(source: Source, path: bytes, why: Why) -> str:  # noqa: PLR0911 - one for each reason
-    """Say it for a person: what keeps the file, and what to do."""
+    """Return one sentence for people: what prevents the file from being taken in, and what to do."""
     name = os.fsdecode(os.path.basename(path))
     folder = source.folder
     match why:
@@ -117,7 +117,7 @@ def sentence(source: Source, path: bytes, why: Why) -> str:  # noqa: PLR0911 - o
 
 
 def writers(path: bytes) -> list[str]:
-    """Name the processes that have a file open for writing, as far as we may see them."""
+    """Return the names of the processes that have a file open for writing, as far as we may see them."""
     target = os.stat(path)
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -135,7 +135,7 @@ def writers(path: bytes) -> list[str]:
 
 
 class Untaken:
-    """Logs once of each file that it is not taken in, and why."""
+    """Logs once for each file that it is not taken in, and why."""
 
     def __init__(self) -> None:
         self._since: dict[tuple[Source, bytes, Why], float] = {}
@@ -143,13 +143,13 @@ class Untaken:
         self._lines: Counter[tuple[Source, Why]] = Counter()
 
     def note_name(self, source: Source, path: bytes, entry: "os.DirEntry[str]") -> None:
-        """Note an entry of a folder whose name is not wanted."""
+        """Note an entry whose name is not wanted."""
         why = name_refused(source, path)
         if why is not None and not _is_marker(source, path) and not entry.is_dir(follow_symlinks=False):
             self.note(source, path, why)
 
     def note(self, source: Source, path: bytes, why: Why) -> None:
-        """Note a file that is not taken in now; it is told once it has been so for a while."""
+        """Note a file that is not taken in now; it is logged once this has lasted for GRACE."""
         key = source, path, why
         if key in self._told:
             return
@@ -204,7 +204,7 @@ def _is_marker(source: Source, path: bytes) -> bool:
 
 
 def _writes(process: Path, descriptor: str) -> bool:
-    """Whether a file descriptor was opened for writing."""
+    """Return whether a process opened a file descriptor for writing."""
     flags = next(
         line.split()[1]
         for line in (process / "fdinfo" / descriptor).read_text().splitlines()

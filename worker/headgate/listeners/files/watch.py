@@ -1,4 +1,4 @@
-"""The inotify watch of one folder. It only makes things quick: what it misses, the scan finds."""
+"""The inotify watch of one folder. It only saves time: the scan finds what the watch misses."""
 
 import os
 import threading
@@ -20,15 +20,15 @@ from headgate.listeners.files.source import Source
 
 log = structlog.get_logger()
 
-# watchdog may add the watch of a new folder twice, which is harmless, and says so each time with all it knows.
+# watchdog may add the watch of a new folder twice. That is harmless, but it logs a long warning each time.
 warnings.filterwarnings("ignore", message="Callback with id", category=RuntimeWarning)
 
 
 class _Emitter(InotifyEmitter):
-    """Asks the kernel for no more than is needed.
+    """Subscribes only to the events needed.
 
-    Without IN_MOVED_FROM above all: watchdog holds such an event, and all that come after it, back for half a second to
-    pair it, and each file that is taken in gives one.
+    IN_MOVED_FROM must not be among them: each file taken in causes one, and watchdog delays it and all later events for
+    half a second to find its pair.
     """
 
     def get_event_mask_from_filter(self) -> Mask:
@@ -41,23 +41,23 @@ class _Emitter(InotifyEmitter):
 
 
 class _Teller(FileSystemEventHandler):
-    """Passes on where to look. It must never raise: that would end watchdog's thread for good."""
+    """Passes on which path to look at. It must never raise: that would end watchdog's thread for good."""
 
     def __init__(self, tell: Callable[[bytes], None]) -> None:
         self._tell = tell
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        # That a folder changed is said after each file in it, and would have the whole folder looked at each time.
+        # Ignore changes of folders: one follows each change of a file, and we would scan the whole folder each time.
         if not event.is_directory or event.event_type in {EVENT_TYPE_CREATED, EVENT_TYPE_MOVED}:
             self._tell(os.fsencode(event.dest_path or event.src_path))
 
 
 class Watch:
-    """Watches the folder of one source, and knows when it has stopped to.
+    """Watches the folder of one source, and notices when the watch has stopped.
 
     Args:
-        source: whose folder.
-        tell: called with the absolute path of whatever appeared or was closed, from a thread of its own.
+        source: the source whose folder it watches.
+        tell: called from another thread, with the absolute path of whatever appeared or was closed.
 
     """
 
@@ -66,21 +66,21 @@ class Watch:
         self._tell = tell
         self._observer: BaseObserver | None = None
         self._inotify: InotifyFD | None = None
-        self._root: tuple[int, int] | None = None  # device and inode of the folder that is watched
+        self._root: tuple[int, int] | None = None  # device and inode of the watched folder
         self._complained = False
 
     @property
     def threads(self) -> tuple[threading.Thread, ...]:
-        """The threads that must live for the watch to work; none if it does not watch."""
+        """The threads that the watch needs; none if it is not watching."""
         if self._observer is None or self._inotify is None:
             return ()
         return (self._observer, self._inotify, *self._observer.emitters)
 
     def mend(self) -> bool:
-        """Watch the folder if it is not watched: at the start, after a thread died, or when the folder was made again.
+        """Watch the folder if it is not watched: at first, after a thread died, or after the folder was recreated.
 
         Returns:
-            Whether the watch was made anew, so that a scan must find what nobody reported.
+            Whether the watch is new: then a scan must find the files it has not reported.
 
         """
         try:

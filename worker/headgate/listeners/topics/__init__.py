@@ -1,1 +1,1 @@
-"""Topics watched, ranges of offsets planned and opened; no message is read here."""
+"""Watches topics, and plans and opens ranges of offsets; no message is read here."""

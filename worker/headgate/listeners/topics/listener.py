@@ -1,4 +1,4 @@
-"""The Kafka listener: keeps a place in the group, looks at the ends of its partitions, and has ranges cut."""
+"""The Kafka listener: keeps its place in the group, checks the ends of its partitions, and has ranges cut."""
 
 import os
 import socket
@@ -20,12 +20,12 @@ from headgate.listeners.topics.stall_guard import Watchdog
 from headgate.pipeline import Pipeline
 from headgate.settings import KafkaSettings
 
-REFRESH = 2.0  # seconds between two looks at topics and cursors
-LEDGER_AWAY = 1.0  # seconds between two tries of a database that is away
-LONGEST_PAUSE = 2.0  # seconds between two tries of brokers that are away
-NEGLECT = 2  # times as long as a silent listener keeps its partitions: then one that nobody looks at is no handover
-PATIENCE = 90.0  # seconds; longer than every time-out that is set, so only a fault of the client takes so long
-SHOWN = 20  # topics, of those that exist
+REFRESH = 2.0  # seconds between two refreshes of topics and cursors
+LEDGER_AWAY = 1.0  # seconds between two tries while the database is unavailable
+LONGEST_PAUSE = 2.0  # seconds; the longest pause between two tries while brokers are unavailable
+NEGLECT = 2  # session timeouts; a partition that nobody looks at for longer is not just being handed over
+PATIENCE = 90.0  # seconds; longer than every timeout we set, so only a bug in the client takes this long
+SHOWN = 20  # existing topics to log at most
 
 log = structlog.get_logger()
 
@@ -33,14 +33,14 @@ log = structlog.get_logger()
 class KafkaListener:
     """Watches the topics of all pipelines until it is asked to stop; it never reads a message.
 
-    Any number of listeners share the partitions through their group.
+    Any number of listeners share the partitions through their consumer group.
 
     Args:
-        pipelines: whose topics.
+        pipelines: the pipelines whose topics it watches.
         settings: how Kafka is reached.
-        cursors: the ledger's.
-        stop: set: finish what is in hand and return.
-        paused: gives the sources, by pipeline and name, that no ranges are cut of.
+        cursors: the ledger's cursors.
+        stop: once it is set, the listener finishes what it is doing and returns.
+        paused: returns the paused sources, by pipeline and name; no ranges of them are cut.
 
     """
 
@@ -66,7 +66,7 @@ class KafkaListener:
         self._joined = 0.0  # seconds on the monotonic clock
 
     def run(self) -> None:
-        """Have ranges cut until asked to stop; brokers or a database that are unavailable are waited for.
+        """Have ranges cut until asked to stop; wait while brokers or the database are unavailable.
 
         Raises:
             WrongDatabase: the database does not let us in, or lacks what we need.
@@ -86,7 +86,7 @@ class KafkaListener:
                     log.exception("Kafka listener failed; it joins the group anew", action="listen")
                 finally:
                     self._watchdog.end()
-                # A consumer that failed once is never used again: kafka-python's may not come back from the next call.
+                # A consumer that failed once is never reused: the next call to kafka-python's may never return.
                 self._cutting.forget()
                 self._stop.wait(self._pause)
                 self._pause = min(self._pause * 2, LONGEST_PAUSE)
@@ -96,7 +96,7 @@ class KafkaListener:
             joining = open_member(self._settings, self._cutting.topics, watch=self._watchdog.over)
             with self._watchdog.over("connecting"):
                 member = stack.enter_context(joining)
-            # First in, last out: it watches over the closing.
+            # Pushed last, so called first: the watchdog also watches over closing the member.
             stack.callback(self._watchdog.begin, "closing")
             cluster = member.lookup.cluster()
             self._joined = monotonic()
@@ -137,7 +137,7 @@ class KafkaListener:
         self._check_shared_out(cluster, facts, now)
 
     def _check_shared_out(self, cluster: str, facts: Mapping[str, TopicFacts], now: float) -> None:
-        """See that somebody looks at each partition: kafka-python has fallen out of groups without coming back."""
+        """Check that some listener looks at each partition: kafka-python can drop out of a group and never rejoin."""
         longer = NEGLECT * self._settings.session_seconds
         if now - self._joined < longer:
             return
@@ -161,8 +161,8 @@ class KafkaListener:
             log.info("Kafka answers again", action="listen")
 
     def _ledger_fails(self, error: LedgerUnavailable, now: float) -> None:
-        # The place in the group is kept meanwhile, by polling: nothing is cut, and no rebalance follows. A commit may
-        # have taken place all the same, so what the cursors were is forgotten.
+        # Polling goes on meanwhile, which keeps our place in the group and avoids a rebalance; nothing is cut. The
+        # failed commit may still have taken place, so forget the cursors.
         if not self._ledger_away:
             log.warning(str(error), action="listen")
         self._ledger_away = True

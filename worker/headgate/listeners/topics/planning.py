@@ -1,4 +1,4 @@
-"""Where a partition is cut into ranges: a pure function of what is there."""
+"""Where partitions are cut into ranges: a pure function of the messages not in a range yet."""
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -7,14 +7,14 @@ from typing import TypeVar
 
 from headgate.pipeline import Topic
 
-GROWTH = 5  # how many times `max_age` a range may grow behind one of its partition that waits for a run
+GROWTH = 5  # times `max_age` that a range may grow while an earlier one of its partition waits for a run
 
 K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True)
 class Uncut:
-    """The messages of one partition that are in no range yet."""
+    """The messages of one partition that are not in a range yet."""
 
     first: int  # offset
     end: int  # offset, exclusive
@@ -22,33 +22,33 @@ class Uncut:
     message_bytes: float  # of one message on average, estimated
 
 
-def plan(  # noqa: PLR0913 - what there is, its limits, and what keeps runs busy
+def plan(  # noqa: PLR0913 - the messages, their limits, and the state of the runs
     uncut: Mapping[K, Uncut], topic: Topic, *, now: float, idle: bool, waiting: AbstractSet[K] = frozenset(), room: int
 ) -> dict[K, list[int]]:
-    """Decide which ranges to cut of one topic.
+    """Decide which ranges of one topic to cut.
 
-    While nothing waits for a run, whatever came is cut at once: one message alone is on its way without a delay. While
-    runs are busy, a range waits until it is full or its first message is old enough, so a stream becomes few ranges.
-    While one of its partition waits that no run has claimed, it may grow for longer: cut now, it would only be one more
-    small one behind that.
+    While nothing waits for a run, all messages are cut at once, so that a single message is not delayed. While runs are
+    busy, a range is cut only when it is full or its first message is old enough, so that a stream becomes few ranges.
+    While an earlier range of the same partition waits to be claimed, it may grow for longer: cut now, it would only be
+    one more small range in the queue.
 
     Args:
-        uncut: of each partition, what is in no range yet.
-        topic: the limits of a range.
+        uncut: the messages of each partition that are not in a range yet.
+        topic: the topic, which sets the limits of a range.
         now: seconds, on the clock of `since`.
-        idle: nothing of this topic waits to be claimed.
-        waiting: partitions of which a range waits to be claimed.
-        room: how many ranges may be cut at the most; those that wait longest come first.
+        idle: whether nothing of this topic waits to be claimed.
+        waiting: the partitions with a range that waits to be claimed.
+        room: the most ranges to cut; partitions that have waited longest come first.
 
     Returns:
-        Of each partition of which something is cut, where its ranges end, in order; the first begins at `first`, each
-        other one where the one before it ends.
+        For each partition to cut, the ends of its ranges, in order; the first range begins at `first`, each other one
+        at the end of the previous one.
 
     """
     cut: dict[K, list[int]] = {}
     left = room
     open_ = dict(sorted(uncut.items(), key=lambda item: item[1].since))
-    # In turns, one range a partition: one with a long backlog must not take all the room.
+    # One range per partition in turn, so that a partition with a long backlog cannot take all the room.
     while open_ and left > 0:
         for key, part in list(open_.items()):
             ends = cut.get(key, [])
@@ -67,5 +67,5 @@ def plan(  # noqa: PLR0913 - what there is, its limits, and what keeps runs busy
 
 
 def largest(topic: Topic, message_bytes: float) -> int:
-    """How many messages a range may hold."""
+    """Return how many messages a range may hold."""
     return max(1, min(topic.max_messages, int(topic.max_bytes / max(message_bytes, 1.0))))

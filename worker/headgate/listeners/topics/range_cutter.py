@@ -1,4 +1,4 @@
-"""Cutting: the ledger's cursors follow the ends of the partitions that are ours."""
+"""Cutting ranges: the ledger's cursors follow the ends of our partitions."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -13,21 +13,21 @@ from headgate.ledger.cursors import Cursors
 from headgate.listeners.topics.planning import Uncut, plan
 from headgate.pipeline import Pipeline, Topic
 
-UNKNOWN = 1024.0  # bytes of a message where nobody tells
-HELD_BACK = 1.0  # seconds between two looks at a pipeline that has too much on its way
-WEIGHED = 30.0  # seconds between two looks at how large messages are
+UNKNOWN = 1024.0  # bytes assumed for a message of unknown size
+HELD_BACK = 1.0  # seconds between two checks of a pipeline with too many unfinished arrivals
+WEIGHED = 30.0  # seconds between two estimates of the messages' size
 
 log = structlog.get_logger()
 
 
 class Cutting:
-    """Cuts ranges of the partitions that this listener has. Holds what the ledger said of them; knows no group.
+    """Cuts ranges of this listener's partitions. It caches their cursors, and does not know the consumer group.
 
     Args:
-        pipelines: whose topics.
-        cursors: the ledger's.
-        owner: who we are, for people.
-        paused: gives the sources, by pipeline and name, that no ranges are cut of.
+        pipelines: the pipelines whose topics are cut.
+        cursors: the ledger's cursors.
+        owner: the name of this listener, as shown to people.
+        paused: returns the paused sources, by pipeline and name; no ranges of them are cut.
 
     """
 
@@ -45,12 +45,12 @@ class Cutting:
         self._ledger = cursors
         self._owner = owner
         self._cursors: dict[Partition, Cursor] = {}
-        self._since: dict[Partition, float] = {}  # when the first message that is in no range was seen
+        self._since: dict[Partition, float] = {}  # when the first message not in a range was seen
         self._begun: set[tuple[str, str, TopicFacts]] = set()
-        self._held_back: dict[str, float] = {}  # of a pipeline with too much on its way, when to look again
+        self._held_back: dict[str, float] = {}  # by pipeline with too many unfinished arrivals: when to check again
         self._bytes: dict[Part, float] = {}
         self._weigh_at = 0.0
-        self.stale = True  # what we know may be wrong: refresh before the next turn
+        self.stale = True  # the cached cursors may be wrong: refresh before the next turn
 
     @property
     def topics(self) -> frozenset[str]:
@@ -58,7 +58,7 @@ class Cutting:
         return frozenset(topic.topic for pipeline in self._pipelines for topic in pipeline.topics)
 
     def neglected(self, cluster: str, facts: Mapping[str, TopicFacts], longer: timedelta) -> list[tuple[str, int]]:
-        """Find partitions that nobody has looked at for longer than this, though their topics are there.
+        """Return the partitions of existing topics that no listener has looked at for longer than this.
 
         Raises:
             LedgerUnavailable: the database does not answer.
@@ -68,7 +68,7 @@ class Cutting:
         return self._ledger.neglected(names, cluster, [fact.topic_id for fact in facts.values()], longer)
 
     def forget(self) -> None:
-        """Forget what the ledger said: somebody else may have moved what was ours."""
+        """Forget the cached cursors: another listener may have moved them."""
         self._cursors.clear()
         self._since.clear()
         self.stale = True
@@ -76,14 +76,14 @@ class Cutting:
     def refresh(
         self, lookup: Lookup, cluster: str, facts: Mapping[str, TopicFacts], ends: Mapping[Part, int], now: float
     ) -> None:
-        """Begin what is new, write down what was seen, and read where the cursors stand.
+        """Begin new topics, record in the ledger the ends that were seen, and read the cursors.
 
         Args:
             lookup: asks brokers.
-            cluster: its id.
+            cluster: the cluster's id.
             facts: of the topics that exist, asked for before `ends`.
-            ends: of the partitions that are ours.
-            now: seconds, monotonic.
+            ends: of our partitions.
+            now: seconds on the monotonic clock.
 
         Raises:
             KafkaUnavailable: brokers do not answer.
@@ -114,16 +114,16 @@ class Cutting:
             }
 
     def turn(self, lookup: Lookup, ends: Mapping[Part, int], now: float) -> None:
-        """Cut what is due.
+        """Cut the ranges that are due.
 
         Args:
             lookup: asks brokers.
-            ends: of the partitions that are ours, asked for after the last refresh.
-            now: seconds, monotonic.
+            ends: of our partitions, asked for after the last refresh.
+            now: seconds on the monotonic clock.
 
         Raises:
             KafkaUnavailable: brokers do not answer.
-            LedgerUnavailable: the database does not answer; nobody knows whether the cut took place.
+            LedgerUnavailable: the database does not answer; whether the ranges were cut is unknown.
 
         """
         news: dict[Partition, int] = {}
@@ -139,7 +139,7 @@ class Cutting:
                 self._cut(lookup, pipeline, mine, now)
 
     def acknowledgeable(self) -> dict[Part, int]:
-        """Of each partition, up to where every pipeline that reads it has cut it."""
+        """Return the offset up to which all pipelines that read a partition have cut it."""
         offsets: dict[Part, int] = {}
         for place, cursor in self._cursors.items():
             offsets[_part(place)] = min(cursor.next_offset, offsets.get(_part(place), cursor.next_offset))
@@ -181,7 +181,7 @@ class Cutting:
             room -= sum(map(len, mine.values()))
             planned |= mine
             ordered[topic.name] = topic.ordered
-        # Whatever ends before its cursor was truncated: nothing is planned there, and it must be seen all the same.
+        # A partition that ends before its cursor was truncated. No range is planned there, so check it separately.
         suspicious = {place: end for place, end in news.items() if end < self._cursors[place].next_offset}
         sound = self._check(lookup, suspicious | {place: news[place] for place in planned})
         whole = [place for place in planned if _part(place) in sound and self._cursors[place].halted is None]
@@ -223,12 +223,12 @@ class Cutting:
         return cuts
 
     def _check(self, lookup: Lookup, ends: Mapping[Partition, int]) -> dict[Part, int]:
-        """See that partitions are what we think they are, and have what the cursors wait for; halt those that have not.
+        """Check that partitions still belong to the same topics and have the messages at the cursors; halt the others.
 
-        The id of a topic is compared after its ends were asked for, and was known before: the ends were that topic's.
+        A topic's id was known before its ends were asked for, and is compared afterwards, so the ends are that topic's.
 
         Returns:
-            Where each partition that is sound begins.
+            Where each sound partition begins.
 
         """
         if not ends:
@@ -251,12 +251,12 @@ class Cutting:
         return sound
 
     def _check_epochs(self, lookup: Lookup, places: Sequence[Partition]) -> dict[Part, int]:
-        """See that no log was cut back behind its cursor, though it has grown past it again; halt those that were.
+        """Halt partitions whose log was truncated before the cursor, even if it has grown past the cursor again.
 
-        The epochs are asked for before their ends: what is lost in between is seen now, or the next time.
+        The epochs are asked for before their ends, so a loss in between is noticed now or the next time.
 
         Returns:
-            Under which epoch each partition is written; it stands still as long as nothing can be lost.
+            Each partition's current leader epoch; while it stays the same, nothing can have been lost.
 
         """
         if not places:

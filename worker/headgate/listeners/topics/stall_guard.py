@@ -1,4 +1,4 @@
-"""The watchdog: a call that never returns ends the process, and whoever supervises it starts it again."""
+"""The watchdog: ends the process if a call never returns; its supervisor starts it again."""
 
 import faulthandler
 import os
@@ -15,19 +15,19 @@ log = structlog.get_logger()
 
 
 def end_process(doing: str) -> None:
-    """Show where every thread is, and end the process: a call that hangs inside a library cannot be interrupted."""
+    """Dump the stack of every thread, and end the process: a call that hangs inside a library cannot be interrupted."""
     log.critical("a call to Kafka did not return; the process ends, to be started again", action="listen", doing=doing)
     faulthandler.dump_traceback(sys.stderr)
     os._exit(70)
 
 
 class Watchdog:
-    """Watches over calls of one thread.
+    """Watches over the calls of one thread.
 
     Args:
-        patience: so many seconds a call may take. They are counted in ticks of a thread of our own, so a process that
-            was stopped for a while is not ended for it.
-        bite: called, with what was being done, when a call took longer.
+        patience: how many seconds a call may take, counted in ticks of a separate thread, so that the time for which
+            the whole process was suspended does not count.
+        bite: called when a call takes longer, with a description of the call.
 
     """
 
@@ -40,7 +40,7 @@ class Watchdog:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch from a thread of our own."""
+        """Run the thread that watches."""
         thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         thread.start()
         try:
@@ -51,7 +51,7 @@ class Watchdog:
 
     @contextmanager
     def over(self, doing: str) -> Iterator[None]:
-        """Watch over what is done inside."""
+        """Watch over the block."""
         self.begin(doing)
         try:
             yield
@@ -59,12 +59,12 @@ class Watchdog:
             self.end()
 
     def begin(self, doing: str) -> None:
-        """Watch over what is done from now on, until `end`."""
+        """Watch over everything from now on until `end`."""
         self._waited = 0.0
         self._doing = doing
 
     def end(self) -> None:
-        """Watch over nothing."""
+        """Stop watching until the next `begin`."""
         self._doing = None
 
     def _watch(self) -> None:
@@ -72,7 +72,7 @@ class Watchdog:
             self.tick()
 
     def tick(self) -> None:
-        """Count a second, and bite if it was one too many."""
+        """Count one tick, and bite if the call has taken too long."""
         doing = self._doing
         self._waited += TICK
         if doing is not None and self._waited > self._patience:
