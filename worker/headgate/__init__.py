@@ -4,15 +4,15 @@ How one piece of data travels, folder by folder:
 
 1. `listeners/` notice something complete: an arrival.
 2. `ledger/` opens it. From here on nothing is lost, whichever process is killed.
-3. `events/` announce it with a Prefect event: only a doorbell, it carries no data.
+3. `events/` announce it with a Prefect event: only a doorbell, without data.
 4. Automations, kept on the server by `reconcile/`, match the event and fire the pipeline's deployment.
 5. `execution/` has a Prefect worker start the run.
 6. `flows/` claim what is ready and run parse, enrich and persist, each a subflow around plain code in `records/` and
    `sinks/`.
 7. `ledger/` finishes it: rows, dead letters and states in one transaction.
-8. `events/` ring again for what nobody claimed; `flows/sweep` repairs the rest.
+8. `events/` ring again for arrivals that no run claimed; `flows/sweep` repairs the rest.
 
-Everything that users build pipelines and rules from can be imported from here.
+Everything that users need to build pipelines and rules can be imported from here.
 """
 
 from importlib import import_module

@@ -43,12 +43,12 @@ SWEEP = "sweep/sweep"  # the deployment that finds what was left open
 
 
 class App:
-    """What a Headgate process works with: settings, pipelines, and adapters, each made when it is first used.
+    """What a Headgate process works with: settings, pipelines and adapters, each adapter created on first use.
 
     Args:
-        settings: of the process.
-        pipelines: as declared.
-        stack: closes what was opened.
+        settings: the process's settings.
+        pipelines: the declared pipelines.
+        stack: closes the adapters.
 
     """
 
@@ -61,7 +61,7 @@ class App:
 
     @cached_property
     def arrivals(self) -> Arrivals:
-        """What arrived."""
+        """The arrivals."""
         return Arrivals(self.database, self.homes, self.pipelines)
 
     @cached_property
@@ -76,7 +76,7 @@ class App:
 
     @cached_property
     def rings(self) -> Rings:
-        """The doorbell's side of the ledger."""
+        """The rings of the doorbell."""
         return Rings(self.database, lease=self.settings.ledger.lease)
 
     @cached_property
@@ -91,12 +91,12 @@ class App:
 
     @cached_property
     def dead_letters(self) -> DeadLetters:
-        """What was set aside."""
+        """The dead letters."""
         return DeadLetters(self.database)
 
     @cached_property
     def homes(self) -> Homes:
-        """The homes, and the one of this process."""
+        """The homes, including this process's own."""
         return Homes(self.database, Home(self.settings.places), lease=self.settings.ledger.lease)
 
     @cached_property
@@ -116,17 +116,17 @@ class App:
 
     @cached_property
     def requests(self) -> Requests:
-        """What rules asked for."""
+        """The requests of rules."""
         return Requests(self.database)
 
     @cached_property
     def alerts(self) -> Alerts:
-        """States of alerts, and the notices they owe."""
+        """The alerts' states, and the notices they owe."""
         return Alerts(self.database)
 
     @cached_property
     def settler(self) -> Settler:
-        """Brings the bytes of ended arrivals to rest."""
+        """Settles the bytes of ended arrivals."""
         return Settler(places=self.settings.places, ledger=self.arrivals, pipelines=self.pipelines)
 
     @cached_property
@@ -136,7 +136,7 @@ class App:
 
     @property
     def ranges(self) -> RangeReader:
-        """Reads messages. Several threads of a run may ask for it first at the same time."""
+        """Reads messages. A lock, because several threads of a run may use it for the first time at once."""
         with self._opening:
             return self._ranges
 
@@ -175,7 +175,7 @@ class App:
 
 @contextmanager
 def open_app(settings: Settings) -> Iterator[App]:
-    """Compose what a process works with, and close it at the end.
+    """Compose the app, and close it at the end.
 
     The pipelines come first, because a wrong declaration should fail before anything is opened. Connections are made
     only when they are needed.
@@ -202,7 +202,7 @@ def publisher(settings: Settings) -> Publisher:
 
 
 def all_hops(app: App, record: ArrivalRecord) -> list[Hop]:
-    """Return when an arrival passed each point of its way, oldest first; Prefect's points too if its server answers."""
+    """Return when an arrival passed each step of its way, oldest first; with Prefect's steps if its server answers."""
     hops = app.arrivals.hops(record.arrival_id)
     with suppress(BadSettings, PrefectUnavailable), publisher(app.settings) as server:
         rung = next((hop.at for hop in hops if hop.name == "rung"), None)
@@ -220,10 +220,10 @@ def open_announcer(
     """Compose the announcer.
 
     Args:
-        app: what it works with.
-        repair: requests that whatever is missing on the Prefect server is made again; returns whether that is still
-            under way.
-        pulse: is told at each turn of the announcer's loop.
+        app: the app.
+        repair: requests that anything missing on the Prefect server is recreated; returns whether that is still in
+            progress.
+        pulse: records each turn of the announcer's loop.
 
     Raises:
         BadSettings: no Prefect server is set.

@@ -17,7 +17,7 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def at_home(name: str, home: str) -> str:
-    """Return the name that something of a home has on the Prefect server: in the first home, its plain name."""
+    """Return the name on the Prefect server of something that belongs to a home; for the first home, the plain name."""
     return name if home == DEFAULT else f"{name}@{home}"
 
 

@@ -1,4 +1,4 @@
-"""Optional imports of libraries that cost more than they bring."""
+"""Hides optional dependencies that cost more than they bring."""
 
 import sys
 from collections.abc import Iterator

@@ -177,7 +177,7 @@ class NewArrival:
     reason: Reason | None = None  # if set, it is opened as rejected, for this reason
     detail: str | None = None  # one sentence on the reason, for a person
     replay_of: int | None = None  # the arrival that this one replays
-    noticed_at: datetime | None = None  # when the listener saw it as it is
+    noticed_at: datetime | None = None  # when the listener first saw it in its present state
     continues: int | None = None  # as `replay_of`, if the bytes are the same: rows already committed stay committed
     ordered: bool = False  # for a range: it is worked on only when earlier ranges of its partition have ended
 

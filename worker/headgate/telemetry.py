@@ -28,7 +28,7 @@ def configure(
     Args:
         level: the lowest level of our own lines; other libraries log from WARNING on, Prefect from INFO.
         as_json: write one JSON object per line; None: unless standard error is a terminal.
-        ui: where lines of a flow run also go, for people who read the Prefect UI.
+        ui: the handler that also gets the lines of a flow run, for readers of the Prefect UI.
         run_keys: what to add to each line of a flow run.
 
     """
@@ -74,7 +74,7 @@ def configure(
 
 
 def _thread_failed(failed: threading.ExceptHookArgs) -> None:
-    """Log the error that ended a thread: no thread ends in silence."""
+    """Log the error that ended a thread, so that no thread ends silently."""
     if failed.exc_type is SystemExit or failed.exc_value is None:
         return
     name = "unknown" if failed.thread is None else failed.thread.name

@@ -1,4 +1,4 @@
-"""Wording that every room needs for its messages to people."""
+"""Wording that all rooms share, for messages to people."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

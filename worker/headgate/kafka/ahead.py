@@ -55,7 +55,7 @@ def _read(source: Generator[T, None, None], ready: "queue.Queue[T | BaseExceptio
             if not _put(found, ready, over):
                 return
         _put(_End(), ready, over)
-    except BaseException as error:  # noqa: BLE001 - whatever it was, it is raised where the reading is waited for
+    except BaseException as error:  # noqa: BLE001 - any error is raised again in the thread that waits
         _put(error, ready, over)
     finally:
         source.close()

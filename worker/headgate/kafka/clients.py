@@ -101,7 +101,7 @@ def open_producer(settings: KafkaSettings, **options: object) -> Iterator[KafkaP
     try:
         yield producer
     finally:
-        # Nobody waits for what is not acknowledged by now.
+        # Messages that are not acknowledged by now are given up: nothing waits for them any more.
         with suppress(KafkaError):
             producer.close(timeout=CLOSING / 1000)
 

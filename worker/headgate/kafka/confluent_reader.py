@@ -73,7 +73,7 @@ class ConfluentClient:
         self._bad: tuple[int, BadBatch] | None = None  # from this offset on, nothing can be read
 
     def topic_id(self, topic: str) -> str | None:
-        """Return the id of a topic, or None if there is no such topic."""
+        """Return the id of a topic, or None if it does not exist."""
         with _named():
             if self._admin is None:
                 options: dict[str, Any] = {**self._options, "log_level": 0, "error_cb": self._noticed}
@@ -148,7 +148,7 @@ class ConfluentClient:
     def _meet(self, error: KafkaError, offset: int) -> None:
         code = error.code()
         if self._bad is not None:
-            return  # after a batch that it cannot read, librdkafka takes whatever follows for the next batch
+            return  # after a batch that it cannot read, librdkafka mistakes the following bytes for the next batch
         if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 - as above
             self._at = max(self._at, offset)
         elif code in BAD:
@@ -159,7 +159,7 @@ class ConfluentClient:
             raise KafkaUnavailable(f"Kafka does not answer as it should: {error.str()}")
 
     def _answered(self, admin: AdminClient, answer: "Future[T]") -> T:
-        """Wait for an answer; raise at once if the broker rejects us, which does not come as an answer."""
+        """Wait for an answer; raise at once if the broker rejects us, because then no answer comes."""
         deadline = time.monotonic() + WITHIN
         while True:
             try:

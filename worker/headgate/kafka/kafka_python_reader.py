@@ -38,7 +38,7 @@ class KafkaPythonClient:
         self._first = 0
 
     def topic_id(self, topic: str) -> str | None:
-        """Return the id of a topic, or None if there is no such topic."""
+        """Return the id of a topic, or None if it does not exist."""
         with _named():
             (found,) = self._admin.describe_topics([topic])
             error = errors.for_code(found["error_code"])

@@ -48,7 +48,7 @@ class Client(Protocol):
     """
 
     def topic_id(self, topic: str) -> str | None:
-        """Return the id of a topic, or None if there is no such topic."""
+        """Return the id of a topic, or None if it does not exist."""
 
     def earliest(self, position: RangePosition) -> int:
         """Return the first offset of a partition that the broker still has."""

@@ -122,7 +122,7 @@ def require_topic(settings: KafkaSettings, topic: str, *, create: int | None = N
     Raises:
         BadSettings: the settings cannot work.
         KafkaUnavailable: no broker answers.
-        NotFound: there is no such topic, and it is not to be created; the text names the topics that exist.
+        NotFound: the topic does not exist, and is not to be created; the text names the existing ones.
 
     """
     with open_admin(settings) as admin, kafka_errors(settings, "asking for topics"):

@@ -29,7 +29,7 @@ class SourceSilent:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterShare:
-    """Too many of the rows that arrived lately were set aside. Without rows, the alert stays as it was.
+    """Too large a share of recent rows was set aside. Without enough rows, the alert keeps its state.
 
     Args:
         more: breaks above this share, from 0 to 1.
@@ -52,7 +52,7 @@ class DeadLetterShare:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Something that is due waits, and no run starts on it.
+    """Arrivals are due, but no run starts on them.
 
     Args:
         longer: breaks after more than this time, such as "5m".
@@ -155,7 +155,7 @@ def checked(say: str, alerts: Iterable[object]) -> tuple[Alert, ...]:
 
 
 def span(text: str) -> timedelta:
-    """Return the time span of an alert that was checked."""
+    """Return the time span in a checked alert's text."""
     found = duration(text)
     if found is None:
         raise AssertionError(f"{text!r} was checked when the alert was made")

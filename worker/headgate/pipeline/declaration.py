@@ -192,7 +192,7 @@ class Pipeline:
 
     @property
     def looks_at(self) -> int | None:
-        """How many of its parked arrivals a decision about its start counts at most; None for all."""
+        """How many parked arrivals a decision about its start has to count at most; None for all."""
         if isinstance(self.start, Batch):
             return None if self.start.bytes is not None else self.start.count or 1
         if isinstance(self.start, OnArrival):

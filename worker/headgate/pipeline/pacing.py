@@ -1,4 +1,4 @@
-"""What may start now, and when to look again: a pure function of what the ledger says."""
+"""What may start now, and when to decide again: a pure function of the ledger's content."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ class Decision:
 
     take: int | None = 0  # this many arrivals, the oldest first; None: all that wait
     cost: int = 0  # this many starts, as the rate counts them
-    due_at: datetime | None = None  # when the start was due, if it may happen
+    due_at: datetime | None = None  # when the start was due, if it may happen now
     look_at: datetime | None = None  # when to decide again, if nothing else happens before
 
 
@@ -24,7 +24,7 @@ def decide(start: Start, rate: Rate | None, waiting: Parked, *, patience: timede
     Args:
         start: when the pipeline runs.
         rate: how often it may start.
-        waiting: what waits.
+        waiting: the parked arrivals, and what else the decision depends on.
         patience: for this long, a scheduled start is left to the schedule on the Prefect server.
 
     """

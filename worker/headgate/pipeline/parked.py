@@ -13,8 +13,8 @@ class Parked:
     size: int  # bytes of them
     oldest: datetime  # when the first of them came
     newest: datetime  # when the last of them came
-    asked_at: datetime | None = None  # when a person or a rule asked for a start that was not made yet
-    watched_since: datetime | None = None  # a quiet period that began earlier proves nothing: nothing was taken in
+    asked_at: datetime | None = None  # when a person or a rule asked for a start that is still to be made
+    watched_since: datetime | None = None  # quiet periods count from here: before, nothing was taken in
     # When the pipelines named in `After` persisted something since this one's last start, in order: time and pipeline.
     persisted: tuple[tuple[datetime, str], ...] = ()
     recent: tuple[tuple[datetime, int], ...] = ()  # starts within the last period of the rate, in order: time and cost

@@ -1,7 +1,7 @@
 """When a pipeline runs: on each arrival, in batches, after other pipelines, or by rules alone.
 
-If a pipeline does not run on each arrival, its arrivals are parked in the ledger until a start is due. When that is,
-follows from the ledger's content alone, by a pure function.
+If a pipeline does not run on each arrival, its arrivals are parked in the ledger until a start is due. A pure function
+of the ledger's content decides when that is.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class OnArrival:
     words = "as soon as something arrives"
 
     def due_at(self, waiting: Parked) -> datetime | None:
-        """Return when the oldest came: it was due at once. A former start of another kind, or a rate, had it parked."""
+        """Return when the oldest came: it was due at once, and is parked only by a rate or an earlier declaration."""
         return waiting.oldest
 
 

@@ -113,7 +113,7 @@ class Topic:
         max_messages: how many messages one range may hold.
         max_bytes: how many bytes one range may hold, estimated.
         max_age: how many seconds messages wait at most for a range to fill while runs are busy; five times as long
-            after a range of their partition that waits for a run.
+            while an earlier range of their partition waits for a run.
 
     """
 

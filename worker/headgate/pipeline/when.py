@@ -13,7 +13,7 @@ Globs = str | Sequence[str]
 
 @dataclass(frozen=True, kw_only=True)
 class When:
-    """A condition that arrivals have to meet; all that is given has to hold.
+    """A condition that arrivals have to meet; all parts that are given have to hold.
 
     Globs are shell globs. If there are several, at least one has to match; none that begins with "!" may match.
 

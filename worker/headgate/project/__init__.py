@@ -1,29 +1,29 @@
-"""The example project: what `headgate init` makes, to begin a project of one's own with."""
+"""The example project that `headgate init` creates as a starting point."""
 
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 EXAMPLE = Path(__file__).parent / "example"
-DOT = "dot-"  # begins a name that begins with a dot in the project: tools would take the example's own for theirs
+DOT = "dot-"  # stands for a leading dot, because tools would treat the example's own dotfiles as theirs
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What became of a file of the example."""
+    """The result of writing one file of the example."""
 
     path: Path
-    new: bool  # False: there was one already, and it was left as it is
+    new: bool  # False: a file was there already, and was left as it is
 
 
 def make_project(folder: Path) -> list[Made]:
-    """Write the example project into a folder, and leave each file that is there as it is.
+    """Write the example project into a folder; leave existing files as they are.
 
     Args:
-        folder: made if it is not there.
+        folder: the folder; created if it does not exist.
 
     Raises:
-        OSError: something cannot be written.
+        OSError: a file or folder cannot be written.
 
     """
     made = []
@@ -32,7 +32,7 @@ def make_project(folder: Path) -> list[Made]:
         path = path.with_name(path.name.replace(DOT, ".", 1) if path.name.startswith(DOT) else path.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with path.open("xb") as target:  # refuses what is there, a link that leads nowhere too
+            with path.open("xb") as target:  # fails if anything exists, even a dangling link
                 target.write(source.read_bytes())
         except FileExistsError:
             made.append(Made(path, new=False))

@@ -29,7 +29,7 @@ class NotAsDeclared(ValueError):
 
 
 def avro_parser(form: Avro, schemas: Schemas | None) -> Parse:
-    """Return a function that reads one datum; it raises ValueError and the like for bytes that are not one.
+    """Return a function that reads one datum; for invalid bytes, it raises an error that `parsed_values` handles.
 
     Raises:
         BadPipeline: the extra is not installed, the schema is not valid, or no registry is set.
@@ -66,10 +66,10 @@ def avro_parser(form: Avro, schemas: Schemas | None) -> Parse:
 
 
 def protobuf_parser(form: Protobuf) -> Parse:
-    """Return a function that reads one message; it raises ValueError and the like for bytes that are not one.
+    """Return a function that reads one message; for invalid bytes, it raises an error that `parsed_values` handles.
 
     Raises:
-        BadPipeline: the extra is not installed, or there is no such class.
+        BadPipeline: the extra is not installed, or the class does not exist.
 
     """
     try:

@@ -23,9 +23,10 @@ class Record(NamedTuple):
 class Records:
     """The records of a block, one after another.
 
-    If the csv module refuses a record, only the record's first line is refused. If it fails on a later line, so does
-    each record that begins in between and is open at a line's end, because the parser is in the same state there. So a
-    line is read once in a failing record and once by itself, and not once for each line before it.
+    If the csv module refuses a record, only the record's first line is refused. If it fails on a later line, each
+    record that begins in between and is open at a line's end fails there too, because the parser is in the same state.
+    So these are not read to their end: a line is read once in the failing record and once by itself, not once for each
+    line before it.
     """
 
     def __init__(self, data: bytes, text: Text, delimiter: str, *, most: int, blank: bool = False) -> None:

@@ -21,7 +21,7 @@ from headgate.records.csv_reader import UNFINISHED, Record, Records
 from headgate.records.letters import NO_LETTERS, letter_frame
 from headgate.records.text import Block, Text
 
-DELIMITERS = (",", ";", "\t", "|")  # that occur in files
+DELIMITERS = (",", ";", "\t", "|")  # the usual ones, to suggest when the declared one is wrong
 EXPLAINED = {  # by the csv module's message
     "expected after": 'text after a closing quote; write quotes inside a quoted cell twice ("")',
     UNFINISHED: 'a quote opens a cell and none closes it; write quotes inside a quoted cell twice ("")',
@@ -74,7 +74,7 @@ def read_csv(text: Text, form: Csv, columns: Sequence[str], limits: Limits, arri
                 row += batch.rows_in
                 yield batch
             held = block.cut(reading.rest)[1]
-            enough = 2 * len(held.data)  # reading a long record again after every few lines would take for ever
+            enough = 2 * len(held.data)  # or a long record is read again after every few lines, in quadratic time
     if table is None:
         raise ArrivalRejected(Reason.EMPTY, "blank lines alone; the first line of CSV names the columns.")
 

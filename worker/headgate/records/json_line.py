@@ -63,7 +63,7 @@ class LineReader:
             raise BrokenLine("encoding", repr(line[error.start : error.start + 50])[2:-1]) from error
         except json.JSONDecodeError as error:
             raise BrokenLine("json", f"{error.msg} at character {error.pos + 1}") from error
-        except ValueError as error:  # NaN and the like
+        except ValueError as error:  # such as NaN, which is not JSON
             raise BrokenLine("json", error) from error
         except RecursionError as error:
             raise BrokenLine("json", "nested too deep") from error

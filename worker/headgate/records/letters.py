@@ -24,7 +24,7 @@ SCHEMA = {
     "envelope": pl.Binary,
 }
 NO_LETTERS = pl.DataFrame(schema=SCHEMA)
-AT_A_TIME = 1_000  # letters that are objects at the same time; polars takes ten times as much memory for 5,000
+AT_A_TIME = 1_000  # letters that exist as objects at the same time; for 5,000, polars takes ten times as much memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Group:
     faults: tuple[Fault, ...]  # of the first
 
     def say(self, schema: type[dy.Schema]) -> str:
-        """Say what is wrong with the first: "record 7: distance: 'six' is not an integer"."""
+        """Return what is wrong with the first: "record 7: distance: 'six' is not an integer"."""
         broken = "; ".join(say(asdict(fault), schema) for fault in self.faults)
         return f"record {self.row:,}: {broken or self.reason}"
 

@@ -1,4 +1,4 @@
-"""Whether a file holds so many bad records that it is rejected as a whole."""
+"""Whether a file has so many bad records that it is rejected as a whole."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from headgate.words import count
 
 
 def too_many_bad(pipeline: Pipeline, records: int, bad: Sequence[Group]) -> ArrivalRejected | None:
-    """Judge a file by its pipeline's `max_bad=`; None if it may pass.
+    """Return why a file breaks its pipeline's `max_bad=`, or None if it does not.
 
     Args:
-        pipeline: says how many may be bad.
-        records: how many were read of the file.
-        bad: those that are bad, the first of them first.
+        pipeline: says how many records may be bad.
+        records: how many records were read from the file.
+        bad: the bad records, in groups; the group with the first bad record comes first.
 
     """
     limit, found = pipeline.max_bad, sum(group.count for group in bad)

@@ -276,7 +276,7 @@ class PostgresSink:
         return None
 
     def _told(self, error: psycopg.Error) -> SinkUnavailable | SinkRefused:
-        """Return the error of ours for a database error that is not about single records."""
+        """Translate a database error that is not about single records into one of ours."""
         what = f"{self._schema}.{self._name}: {first_line(error)}"
         if meaning(error) is Meaning.WRONG:
             return SinkRefused(f"PostgreSQL refused {what}{self._grant(error)}")

@@ -16,7 +16,7 @@ def read_reference(connection: Connection[DictRow], table: str) -> pl.DataFrame:
         table: its name, with its database schema if that is not on the search path.
 
     Raises:
-        SinkRefused: there is no such table, or we may not read it.
+        SinkRefused: the table does not exist, or we may not read it.
 
     """
     try:

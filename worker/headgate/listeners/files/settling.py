@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 class Settler:
-    """Settles the bytes of ended arrivals, and tells the ledger where they are. Safe to repeat, and to run in parallel."""
+    """Settles the bytes of ended arrivals, and tells the ledger where they are. Safe to repeat, even in parallel."""
 
     def __init__(self, *, places: Places, ledger: Ledger, pipelines: Iterable[Pipeline]) -> None:
         self._places = places

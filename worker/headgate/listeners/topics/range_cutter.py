@@ -251,7 +251,7 @@ class Cutting:
         return sound
 
     def _check_epochs(self, lookup: Lookup, places: Sequence[Partition]) -> dict[Part, int]:
-        """Halt partitions whose log was truncated before the cursor, even if it has grown past the cursor again.
+        """Halt partitions whose log was truncated to before the cursor, even if it has grown past the cursor again.
 
         The epochs are asked for before their ends, so a loss in between is noticed now or the next time.
 

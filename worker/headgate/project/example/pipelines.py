@@ -1,4 +1,4 @@
-"""The pipelines of this project: orders from CSV files, one row for each order."""
+"""The pipelines of this project: orders from CSV files, one row per order."""
 
 import dataframely as dy
 import polars as pl
@@ -16,7 +16,7 @@ class Order(dy.Schema):
 
 
 def total(frame: pl.DataFrame) -> pl.DataFrame:
-    """Add what the order costs."""
+    """Add the order's total price."""
     return frame.with_columns(total=(pl.col("quantity") * pl.col("price")).round(2))
 
 

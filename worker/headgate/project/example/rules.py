@@ -1,6 +1,6 @@
-"""Automations of this project, in Prefect's own classes; each pipeline brings one of its own that runs it.
+"""Automations of this project, in Prefect's own classes. The one that runs each pipeline comes with the pipeline.
 
-With SLACK_URL in the environment, a rejected file is told to a channel.
+If SLACK_URL is set in the environment, rejected files are reported in a Slack channel.
 """
 
 import os
