@@ -26,7 +26,7 @@ async def publish_samples(app: App, broker: asyncio.Task[bool] | None, stop: thr
 
     Args:
         app: the app with the pipelines.
-        broker: whether our own broker came up; None if we run none: nothing is published to another's broker.
+        broker: whether our own broker came up; None if we run none: then nothing is published to the user's broker.
         stop: set it to stop publishing.
 
     """

@@ -1,4 +1,4 @@
-"""Starting: a run that was not started by a ring may release parked arrivals; for a ring, that has happened before."""
+"""Starting: a run that does not answer a ring may let parked arrivals go; before a ring, that has already happened."""
 
 from prefect.context import FlowRunContext
 
@@ -8,7 +8,7 @@ from headgate.pipeline import Pipeline
 
 
 def start(app: App, pipeline: Pipeline, asked: Asked, *, scheduled: bool) -> None:
-    """Release the arrivals that wait for a start, if this run may.
+    """Let go the arrivals that wait for a start, if this run may.
 
     Args:
         app: the app.

@@ -1,7 +1,7 @@
 """Decompression within a limit, in place of kafka-python's own, which has no limit.
 
 A megabyte of gzip can become a gigabyte. This module patches kafka-python: its batches look up their codecs by name
-in their module, and there is no public way in.
+in their module, and offer no public hook.
 """
 
 import gzip

@@ -47,7 +47,7 @@ class Member:
         return any(self._acknowledged.get(part) != offset for part, offset in offsets.items())
 
     def acknowledge(self, offsets: Mapping[Part, int]) -> None:
-        """Commit our offsets to the group, for those who watch lag; do not wait, because nothing relies on them."""
+        """Commit our offsets to the group, for lag monitoring; do not wait, because nothing else relies on them."""
         asked = {TopicPartition(*part): OffsetAndMetadata(offset, "", -1) for part, offset in offsets.items()}
         self._acknowledged = dict(offsets)
 

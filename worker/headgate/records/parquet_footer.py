@@ -192,7 +192,7 @@ class _Compact:
 
     def _elements(self, wanted: Wanted | None) -> Found:
         head = self._byte()
-        count = head >> 4 if head >> 4 != 15 else self._varint()  # noqa: PLR2004 - then a longer one follows
+        count = head >> 4 if head >> 4 != 15 else self._varint()  # noqa: PLR2004 - 15: the count follows
         found = []
         for _ in range(count):
             value = self._value(head & 15, wanted)
@@ -222,7 +222,7 @@ class _Compact:
         while True:
             byte = self._byte()
             value |= (byte & 127) << shift
-            if byte < 128:  # noqa: PLR2004 - the last one
+            if byte < 128:  # noqa: PLR2004 - the last byte
                 return value
             shift += 7
             if shift > 63:  # noqa: PLR2004 - longer than any number

@@ -237,7 +237,7 @@ def _is_direct(codec: str) -> bool:
             codec not in STATEFUL
             and ASCII.decode(codec) == ASCII.decode("ascii")
             and all(
-                len(bytes([lead, trail]).decode(codec, "replace")) == 2  # noqa: PLR2004 - none takes the next one
+                len(bytes([lead, trail]).decode(codec, "replace")) == 2  # noqa: PLR2004 - no lead byte takes the next one with it
                 for lead in range(256)
                 for trail in (0x41, 0xA1)
             )

@@ -1,4 +1,4 @@
-"""Folders watched, files taken in exactly once.
+"""Watches folders, and takes each file in exactly once.
 
 A file's way: the `watch` and the listener's scan say where to look, `readiness` says when the file is complete, `spool`
 takes it out of the inbox with one atomic rename, `intake` opens its arrival in the ledger, and `settling` settles its

@@ -51,7 +51,7 @@ class FileListener:
         places: where bytes are kept.
         settings: how often to scan, and how many arrivals to open in one transaction.
         ledger: opens the arrivals.
-        homes: the ledger's homes, one of which files are taken in to.
+        homes: the ledger's homes; the listener serves one of them.
         lease: how long the home counts as served without a beat.
         stop: once it is set, the listener finishes what it is doing and returns.
         pulse: reports that the loop turns, and what keeps it from its work.

@@ -20,7 +20,7 @@ from headgate.listeners.files.source import Source
 
 log = structlog.get_logger()
 
-# watchdog may add the watch of a new folder twice. That is harmless, but it logs a long warning each time.
+# watchdog may add the watch of a new folder twice. That is harmless, but it issues a long warning each time.
 warnings.filterwarnings("ignore", message="Callback with id", category=RuntimeWarning)
 
 
