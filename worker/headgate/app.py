@@ -136,7 +136,7 @@ class App:
 
     @property
     def ranges(self) -> RangeReader:
-        """Reads messages. A lock, because several threads of a run may use it for the first time at once."""
+        """Reads messages. Created under a lock: several threads of a run may ask for it first at the same time."""
         with self._opening:
             return self._ranges
 
