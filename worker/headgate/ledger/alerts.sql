@@ -1,11 +1,11 @@
--- Alerts: what is read, what is known, and what is to be told. Parameters are psycopg's.
+-- Alerts: their readings, their states, and their notices. Parameters are psycopg's.
 
 -- name: alert_lock
--- One process decides at a time.
+-- One process decides at a time; false if another one does.
 select pg_try_advisory_xact_lock(hashtextextended('headgate.alert', 0)) as ours;
 
 -- name: alert_states
--- What is known of these alerts; the new ones are watched from now on.
+-- The states of these alerts; new ones are watched from now on.
 with fresh as (
     insert into headgate.alert (pipeline, alert)
     select * from unnest(%(pipelines)s::text[], %(alerts)s::text[]) on conflict do nothing
@@ -34,7 +34,7 @@ values (%(pipeline)s, %(alert)s, %(block)s, %(subject)s, %(body)s);
 select count(*) as count from headgate.notice where sent_at is null and due_at <= now();
 
 -- name: notice_take
--- The oldest unsent notice of each block, if it is due; nobody else sends it for a while.
+-- Take the oldest unsent notice of each block, if it is due; for one lease nobody else sends it.
 update headgate.notice as n set due_at = now() + %(lease)s, tries = n.tries + 1
 from (select notice_id from headgate.notice
       where notice_id in (select min(notice_id) from headgate.notice where sent_at is null group by block)
@@ -57,19 +57,19 @@ where sent_at is null and failure is not null order by notice_id limit 20;
 delete from headgate.notice where sent_at < now() - interval '30 days';
 
 -- name: read_source
--- When something last arrived from a source, replays left out, and whether it is paused.
+-- When something other than a replay last arrived from a source, and whether the source is paused.
 select (select arrived_at from headgate.arrival
         where pipeline = %(pipeline)s and source = %(source)s and replay_of is null
         order by arrived_at desc limit 1) as arrived_at,
        exists (select from headgate.paused_source where pipeline = %(pipeline)s and source = %(source)s) as paused;
 
 -- name: read_share
--- The rows of what arrived from sources since a time, and how many of them were set aside; replays left out.
+-- How many rows arrived from these sources within a time, and how many became dead letters; replays left out.
 select coalesce(sum(rows_in), 0)::bigint as rows, coalesce(sum(rows_dead), 0)::bigint as dead from headgate.arrival
 where pipeline = %(pipeline)s and source = any(%(sources)s) and replay_of is null and arrived_at > now() - %(within)s;
 
 -- name: read_waiting
--- Since when the oldest arrival of a pipeline that is due waits for a run.
+-- Since when the longest-due arrival of a pipeline has waited for a run.
 select min(head.due_at) as since
 from (values (true), (false)) as kind (ordered)
 cross join (select home_id from headgate.home union all select null) as place (home)
@@ -80,7 +80,7 @@ cross join lateral (
     order by due_at limit 1) as head;
 
 -- name: read_stuck
--- The arrival that a run of a pipeline has held the longest.
+-- The arrival of a pipeline that a run has held the longest.
 select arrival_id, name, claimed_by, claimed_at from headgate.arrival
 where pipeline = %(pipeline)s and state = 'claimed' and due_at > now() order by claimed_at limit 1;
 

@@ -1,8 +1,9 @@
--- Every statement of the ledger, by name. Parameters are psycopg's.
+-- The ledger's statements, by name. Parameters are psycopg's.
 
 -- name: open
--- Open what is new: a known identity is skipped here, and so is content that is on its way or done already. Rows that
--- the same bytes brought to the sink before they were rejected are there: they are not to come a second time.
+-- Open a new arrival. Inserts nothing if its identity is known, or if an arrival with the same content is unfinished or
+-- done. If the same bytes were rejected after some of their rows were committed, the new arrival starts behind these
+-- rows, so that the sink does not get them twice.
 insert into headgate.arrival
     (identity, pipeline, source, kind, name, path, size_bytes, mtime_ns, content_sha256,
      cluster, topic, topic_id, partition, first_offset, end_offset, ordered, content_key, spool, home,
@@ -19,13 +20,13 @@ on conflict do nothing
 returning arrival_id, state;
 
 -- name: known
--- The arrival of an identity, and whether its bytes came to rest, or were given up as lost.
+-- The arrival with this identity, and whether its bytes are settled or were given up as lost.
 select arrival_id, state, settled_at is not null and (state <> 'rejected' or kept_at is not null) as settled,
        settled_at is not null and state = 'rejected' and kept_at is null as lost
 from headgate.arrival where identity = %(identity)s;
 
 -- name: open_duplicate
--- Open as a duplicate of the arrival with the same content.
+-- Open it as a duplicate of the arrival with the same content.
 insert into headgate.arrival
     (identity, pipeline, source, kind, name, path, size_bytes, mtime_ns, content_sha256,
      cluster, topic, topic_id, partition, first_offset, end_offset, ordered, content_key, spool, home,
@@ -39,41 +40,41 @@ where original.content_key = %(content_key)s and original.state not in ('duplica
 returning arrival_id, state;
 
 -- name: seen
--- Of these files, those that were opened before.
+-- Files at these paths that were opened before.
 select path, size_bytes, mtime_ns from headgate.arrival
 where pipeline = %(pipeline)s and source = %(source)s and sha256(path) = any(%(paths)s)
   and (home is null or home = %(home)s);
 
 -- name: spooled
--- Of these places in the spool of a home, those that an arrival knows.
+-- Which of these places in a home's spool belong to an arrival.
 select spool from headgate.arrival where spool = any(%(spools)s) and home = %(home)s;
 
 -- name: homeless
--- Files from before there were homes, and where their bytes are.
+-- Files that no home owns yet (they were opened before homes existed), and where their bytes are.
 select arrival_id, spool, path from headgate.arrival
 where home = '00000000-0000-0000-0000-000000000000' order by arrival_id;
 
 -- name: adopt
--- The home that has their bytes takes them for its own.
+-- Assign these files to the home that has their bytes.
 update headgate.arrival set home = %(home)s
 where arrival_id = any(%(ids)s) and home = '00000000-0000-0000-0000-000000000000'
 returning arrival_id;
 
 -- name: found_again
--- The bytes of an arrival that was given up as lost are there: they are to be kept with it.
+-- The bytes of an arrival that was given up as lost were found: record where they are, and settle it again.
 update headgate.arrival set spool = %(spool)s, home = %(home)s, settled_at = null
 where arrival_id = %(arrival_id)s and state = 'rejected' and settled_at is not null and kept_at is null
 returning arrival_id;
 
 -- name: settled
--- The bytes of these arrivals came to rest.
+-- Record that these arrivals are settled, and where their bytes are kept.
 update headgate.arrival as a
 set settled_at = now(), kept_at = place.kept_at, spool = null
 from unnest(%(ids)s::bigint[], %(kept_at)s::text[]) as place (arrival_id, kept_at)
 where a.arrival_id = place.arrival_id and a.settled_at is null and (a.home is null or a.home = %(home)s);
 
 -- name: unsettled
--- Ended arrivals whose bytes have not come to rest, oldest first.
+-- Ended arrivals that are not settled yet, oldest first.
 select arrival_id, pipeline, source, name, coalesce(path, '') as path, spool, state, reason, detail, finished_at
 from headgate.arrival
 where settled_at is null and state in ('done', 'rejected', 'duplicate', 'skipped') and (home is null or home = %(home)s)
@@ -82,9 +83,8 @@ order by arrival_id
 limit %(limit)s;
 
 -- name: reject_exhausted
--- Give up what is due and has had all its attempts: its processes died, or the allowed attempts were lowered. It and
--- `claim` divide what is due between them, so whatever its state, a due arrival is either given up or claimed. What is
--- locked is being committed now.
+-- Reject due arrivals with no attempts left: their processes died, or the limit was lowered. Each due arrival, whatever
+-- its state, matches either this statement or `claim`. Locked rows are skipped: a commit is in progress.
 update headgate.arrival as a
 set state = 'rejected', finished_at = now(),
     reason = case when state = 'claimed' then 'crash-loop' else 'attempts-used-up' end,
@@ -100,11 +100,11 @@ where a.arrival_id = spent.arrival_id
 returning a.arrival_id, a.name, a.reason, a.attempts;
 
 -- name: claim
--- Lease what is due to a run, except for starts that another live run of its home works on. The oldest decides: only
--- arrivals of its start, and with as many attempts, come along, and the more attempts there were, the fewer (an eighth each
--- time), so that one that kills its process ends alone; the last attempt after a failed one is made alone in any case, or
--- its neighbours would be given up with it. (`order by home` where it is null is for the index, which gives no order behind
--- `is null` otherwise.)
+-- Lease due arrivals to a run, leaving out starts that another live run of its home works on. The oldest due arrival
+-- leads; the others must have the same start and the same number of attempts. Each earlier attempt cuts the batch to an
+-- eighth, so that an arrival that kills its process is soon alone. A last attempt after failed ones is always made alone:
+-- otherwise its neighbours would be given up with it. (`order by home` where home is null is for the index: after
+-- `is null` alone, PostgreSQL does not know that the index is in order.)
 with elsewhere as materialized (
     select t.start_id
     from headgate.ring as r join headgate.taken as t on t.holder = r.answered_by
@@ -178,7 +178,7 @@ with elsewhere as materialized (
 select * from leased order by arrival_id;
 
 -- name: peek
--- What a claim would lease, without leasing it; what is parked is shown too, for a person asks.
+-- What `claim` would lease, without leasing it. Includes parked arrivals, because a person asks.
 (select * from headgate.arrival
  where pipeline = %(pipeline)s and state in ('ready', 'retry') and not ordered and home = %(home)s::uuid
    and (%(only)s::bigint is null or arrival_id = %(only)s)
@@ -203,8 +203,8 @@ order by due_at, arrival_id
 limit %(arrivals)s;
 
 -- name: renew
--- Hold the claims of a run for another lease. What it is committing now is locked, and left out: that commit holds it for
--- another lease itself, and whoever waited for it would be late for all others.
+-- Renew a run's leases. Skips arrivals that a commit in progress has locked: the commit renews them itself, and waiting
+-- for it would delay the renewal of the others.
 update headgate.arrival as a
 set due_at = clock_timestamp() + %(lease)s
 from (select arrival_id from headgate.arrival
@@ -213,7 +213,7 @@ from (select arrival_id from headgate.arrival
 where a.arrival_id = held.arrival_id;
 
 -- name: fence
--- Lock arrivals before anything is written for them, and see under which epoch they stand.
+-- Lock arrivals before anything is written for them, and read their epochs.
 select arrival_id, lease_epoch, state, rows_committed, due_at > clock_timestamp() as live
 from headgate.arrival
 where arrival_id = any(%(ids)s)
@@ -221,8 +221,8 @@ order by arrival_id
 for update;
 
 -- name: advance
--- Record what was committed of arrivals; `ended` are those whose last row is among it. The others are held for another
--- lease from here on: the commit may have taken longer than the last one, and nobody could renew it meanwhile.
+-- Record what was committed of each arrival; `ended` marks those whose last row is included. The others get a fresh
+-- lease: the commit may have outlasted the old one, which nobody could renew while the row was locked.
 update headgate.arrival as a
 set rows_committed = part.rows_committed,
     rows_in = a.rows_in + part.rows_in,
@@ -250,29 +250,29 @@ where arrival_id = %(arrival_id)s and lease_epoch = %(epoch)s and state = 'claim
 returning arrival_id;
 
 -- name: postpone
--- Put a claimed arrival back because what it is read from is away; the attempt does not count.
+-- Put a claimed arrival back for a cause that is not its own, such as an unavailable source; the attempt does not count.
 update headgate.arrival
 set state = 'retry', due_at = now() + %(delay)s, reason = %(reason)s, detail = %(detail)s, attempts = attempts - 1
 where arrival_id = %(arrival_id)s and lease_epoch = %(epoch)s and state = 'claimed'
 returning arrival_id;
 
 -- name: release
--- Hand back what was claimed under these epochs; the attempt does not count. A lease that ran out does count: whoever
--- held it may have been hanging.
+-- Hand back arrivals claimed under these epochs; the attempt does not count. Leaves arrivals whose lease ran out alone:
+-- their attempt counts, because the run may have hung.
 update headgate.arrival as a
 set state = 'ready', due_at = now(), attempts = a.attempts - 1
 from unnest(%(ids)s::bigint[], %(epochs)s::int[]) as mine (arrival_id, epoch)
 where a.arrival_id = mine.arrival_id and a.lease_epoch = mine.epoch and a.state = 'claimed' and a.due_at > now();
 
 -- name: reject
--- Give an arrival up, its bytes kept.
+-- Give up a claimed arrival; its bytes are kept.
 update headgate.arrival
 set state = 'rejected', finished_at = now(), reason = %(reason)s, detail = %(detail)s
 where arrival_id = %(arrival_id)s and lease_epoch = %(epoch)s and state = 'claimed'
 returning arrival_id;
 
 -- name: set_aside_arrival
--- The dead letter of a whole arrival; its bytes are the kept file.
+-- Write the dead letter for a whole arrival; its bytes are the kept file.
 insert into headgate.dead_letter (arrival_id, row_number, stage, reason, faults, attempt)
 select arrival_id, null, %(stage)s, reason, jsonb_build_array(jsonb_build_object('rule', reason, 'column', null, 'value', detail)), attempts
 from headgate.arrival where arrival_id = any(%(ids)s)
@@ -283,14 +283,14 @@ on conflict do nothing;
 insert into headgate.outbox (kind, pipeline, facts) values (%(kind)s, %(pipeline)s, %(facts)s);
 
 -- name: post_of
--- Put a fact about arrivals that a run holds, or has just ended, into the outbox, with their names and the run.
+-- Put a fact about arrivals that a run holds or has just ended into the outbox, with their names and the run's id.
 insert into headgate.outbox (kind, pipeline, facts)
 select %(kind)s, %(pipeline)s, %(facts)s::jsonb || jsonb_build_object(
            'names', coalesce(jsonb_agg(left(name, 250) order by arrival_id), '[]'), 'run', split_part(min(claimed_by), '.', 1))
 from headgate.arrival where arrival_id = any(%(ids)s);
 
 -- name: post_arrived
--- Put into the outbox that these arrivals were opened.
+-- Put the opening of these arrivals into the outbox.
 insert into headgate.outbox (kind, pipeline, facts)
 select case kind when 'file' then %(of_file)s else %(of_messages)s end, pipeline,
        jsonb_build_object('arrival', arrival_id, 'source', source, 'name', name, 'size', size_bytes, 'state', state)
@@ -299,7 +299,7 @@ select case kind when 'file' then %(of_file)s else %(of_messages)s end, pipeline
 from headgate.arrival where arrival_id = any(%(ids)s) order by arrival_id;
 
 -- name: post_rejected
--- Put into the outbox that these arrivals were given up.
+-- Put the rejection of these arrivals into the outbox.
 insert into headgate.outbox (kind, pipeline, facts)
 select %(kind)s, pipeline,
        jsonb_build_object('arrival', arrival_id, 'source', source, 'name', name, 'reason', reason, 'attempts', attempts,
@@ -310,12 +310,12 @@ from headgate.arrival where arrival_id = any(%(ids)s) order by arrival_id;
 update headgate.arrival set state = 'held' where arrival_id = %(arrival_id)s and state in ('parked', 'ready', 'retry') returning arrival_id;
 
 -- name: unhold
--- Let a held or parked arrival be claimed, with all its attempts: a person has looked at it.
+-- Let a held or parked arrival be claimed, with all its attempts restored: a person has looked at it.
 update headgate.arrival set state = 'ready', due_at = now(), attempts = 0 where arrival_id = %(arrival_id)s and state in ('held', 'parked') returning arrival_id;
 
 -- name: outstanding
--- What each pipeline has to do in a home, counted up to what is asked for, who works on it there, and which rings nobody
--- answered; and its ranges, which any home may work on.
+-- For each pipeline in a home: its due files and its due ranges (which any home may work on), both counted up to `most`;
+-- how many runs are at work on it there; and its unanswered rings.
 select
     asked.pipeline,
     case when trouble.until is null and held.until is null then files.claimable else 0 end as claimable,
@@ -367,14 +367,14 @@ cross join lateral (
     where pipeline = asked.pipeline and home is not distinct from %(home)s::uuid and left_at is null) as rings;
 
 -- name: lead
--- Lead for another lease, if nobody else does.
+-- Become or stay the leader for one lease, unless another holder is.
 insert into headgate.leader (role, holder, alive_until) values (%(role)s, %(holder)s, now() + %(lease)s)
 on conflict (role) do update set holder = excluded.holder, alive_until = excluded.alive_until
 where leader.holder = excluded.holder or leader.alive_until < now()
 returning role;
 
 -- name: usual_answers
--- How long the latest first rings waited for their answers.
+-- The 90th percentile of how long the 20 latest answered first rings waited; no row for fewer than 5.
 select percentile_cont(0.9) within group (order by waited) as wait from (
     select answered_at - rung_at as waited from headgate.ring
     where answered_at is not null and rung = 0 and answered_at > rung_at
@@ -382,31 +382,31 @@ select percentile_cont(0.9) within group (order by waited) as wait from (
 having count(*) >= 5;
 
 -- name: ring
--- Record a ring before it is rung.
+-- Record a ring before its event is published.
 insert into headgate.ring (ring_id, pipeline, home, rung, direct)
 values (%(ring_id)s, %(pipeline)s, %(home)s, %(rung)s, %(direct)s);
 
 -- name: unring
--- A ring that could not be rung never was.
+-- Delete a ring whose event could not be published.
 delete from headgate.ring where ring_id = %(ring_id)s and answered_at is null;
 
 -- name: give_up_rings
--- Rings that nobody will answer any more: a new one takes their place.
+-- Close unanswered rings: a new ring takes their place, or nothing is left to claim.
 update headgate.ring set left_at = now() where pipeline = %(pipeline)s and home is not distinct from %(home)s and answered_at is null and left_at is null;
 
 -- name: wait_longer
--- Runs are queued already: count the wait of the open rings anew.
+-- Restart the wait of the open rings: runs are queued already.
 update headgate.ring set rung_at = now() where pipeline = %(pipeline)s and home is not distinct from %(home)s and answered_at is null and left_at is null;
 
 -- name: answer
--- A run has come: for a ring, for a ring given up meanwhile, or by itself (started by hand).
+-- A run has begun: for a ring, for a ring that was closed meanwhile, or without one (started by hand).
 insert into headgate.ring (ring_id, pipeline, home, rung, answered_at, answered_by, alive_until)
 values (%(ring_id)s, %(pipeline)s, %(home)s, 0, now(), %(holder)s, now() + %(lease)s)
 on conflict (ring_id) do update
 set answered_at = now(), answered_by = excluded.answered_by, alive_until = excluded.alive_until, left_at = null;
 
 -- name: before
--- When the last arrival came that an earlier run of this pipeline worked on in this home.
+-- When the last arrival of the previous run of this pipeline in this home came; when it was rung, if none is recorded.
 select coalesce(last_arrival_at, rung_at) as at from headgate.ring
 where pipeline = %(pipeline)s and home is not distinct from %(home)s and answered_at is not null
   and answered_by <> %(holder)s
@@ -416,7 +416,7 @@ order by answered_at desc limit 1;
 update headgate.ring set alive_until = now() + %(lease)s where answered_by = %(holder)s and left_at is null;
 
 -- name: leave
--- The run is over: wake the announcer, for there may be work that came too late for it.
+-- The run is over: wake the announcer, because work may have come too late for this run.
 with gone as (
     update headgate.ring set left_at = now(), last_arrival_at = %(last_arrival_at)s
     where answered_by = %(holder)s and left_at is null returning pipeline
@@ -426,17 +426,17 @@ with gone as (
 select pg_notify('headgate', pipeline) from gone;
 
 -- name: holder_takes
--- Take the lock of a holder for this session; false if another session has it still: an earlier one of the same holder.
+-- Take the holder's lock in this session; false if an earlier session of the same holder still has it.
 select pg_try_advisory_lock(hashtextextended(%(holder)s, 4)) as taken;
 
 -- name: holder_is_there
--- The holder has its lock, for the first time or again.
+-- Record that the holder has its lock, for the first time or again.
 insert into headgate.holder (holder) values (%(holder)s)
 on conflict (holder) do update set taken_at = clock_timestamp(), free_since = null;
 
 -- name: holders_look
--- Note which locks are free; those that were found free so long ago and were not taken again are of dead holders. Until
--- this transaction is over, nobody else can take a lock that it found free.
+-- Note which locks are free. A holder whose lock has stayed free for the grace is dead. This transaction takes the free
+-- locks, so nobody else can take them until it ends.
 with looked as materialized (
     select holder, free_since, pg_try_advisory_xact_lock(hashtextextended(holder, 4)) as free from headgate.holder
 ), noted as (
@@ -447,8 +447,8 @@ select holder, free_since, free and coalesce(free_since <= clock_timestamp() - %
 from looked;
 
 -- name: holders_lose
--- What dead holders had claimed is due now. What is locked is being committed by a statement that outlives its client for
--- a moment: the next look sees to it.
+-- Make the claims of dead holders due now. Skips locked rows: a statement that briefly outlives its client still commits
+-- them, and the next look finds them.
 update headgate.arrival as a
 set due_at = now()
 from (select arrival_id from headgate.arrival
@@ -457,7 +457,7 @@ from (select arrival_id from headgate.arrival
 where a.arrival_id = held.arrival_id;
 
 -- name: holders_leave
--- Dead holders that hold nothing any more leave, and so do the rings that they had answered; wake the announcer.
+-- Delete dead holders with no claims left, close the rings that they had answered, and wake the announcer.
 with gone as (
     delete from headgate.holder as h
     where h.holder = any(%(holders)s)
@@ -482,7 +482,7 @@ select outbox_id, event_id, kind, pipeline, facts, occurred_at from headgate.out
 delete from headgate.outbox where outbox_id = any(%(ids)s);
 
 -- name: arrivals
--- Arrivals as people are shown them, newest first.
+-- Arrivals for display, newest first.
 select arrival_id, pipeline, source, name, state, size_bytes, reason, detail, attempts, rows_in, rows_persisted,
        rows_dead, rows_skipped, duplicate_of, replay_of, claimed_by, coalesce(kept_at, spool) as kept_at, arrived_at, claimed_at,
        finished_at, due_at
@@ -507,7 +507,7 @@ select at, from_state, to_state, epoch, by, reason, detail
 from headgate.transition where arrival_id = %(arrival_id)s order by transition_id;
 
 -- name: hops
--- When an arrival passed each point of its way. What a run that was at work already did before is no hop of it.
+-- When an arrival passed each step. Leaves out steps that its run took before the arrival was opened.
 select case kind when 'file' then to_timestamp(mtime_ns / 1e9) end as modified_at, noticed_at, arrived_at,
        case when rung_at >= arrived_at then rung_at end as rung_at,
        case when answered_at >= arrived_at then answered_at end as answered_at,
@@ -547,7 +547,7 @@ where (%(ids)s::bigint[] is null or d.dead_letter_id = any(%(ids)s))
   and (%(rounds)s::int is null or headgate.rounds(d.arrival_id) < %(rounds)s);
 
 -- name: dead_letters_beyond
--- How many are left out because they were replayed too often.
+-- How many open dead letters are left out because they were replayed too often.
 select count(*) as count from headgate.dead_letter as d join headgate.arrival as a using (arrival_id)
 where d.state = 'open' and a.replay_of is not null
   and (%(pipeline)s::text is null or a.pipeline = %(pipeline)s)
@@ -562,7 +562,7 @@ where copy_to is not null and copied_at is null and copy_refused is null and env
 order by copy_to;
 
 -- name: take_copies
--- Dead letters whose copy is not on its topic yet, oldest first; nobody else takes them for a while.
+-- Take the oldest dead letters whose copy is not on its topic yet; for one lease nobody else takes them.
 with mine as (
     select dead_letter_id from headgate.dead_letter
     where copy_to = any(%(topics)s) and copied_at is null and copy_refused is null and envelope is not null
@@ -578,7 +578,7 @@ returning d.dead_letter_id, d.copy_to, d.reason, d.stage, d.faults, d.original, 
           a.topic, a.source;
 
 -- name: copies_ended
--- Record of each of these copies that it is on its topic (no reason), or why it never will be.
+-- Record for each copy that it is on its topic (null), or why Kafka will never take it.
 update headgate.dead_letter as d
 set copied_at = case when each.refused is null then now() end, copy_refused = each.refused, copy_due_at = null
 from unnest(%(ids)s::bigint[], %(refused)s::text[]) as each (dead_letter_id, refused)
@@ -588,7 +588,7 @@ where d.dead_letter_id = each.dead_letter_id;
 update headgate.dead_letter set copy_due_at = null where dead_letter_id = any(%(ids)s);
 
 -- name: lock_dead_letters
--- Of these dead letters, those that are open; until the transaction is over nobody else closes them.
+-- Which of these dead letters are open; locked, so that nobody else closes them before this transaction ends.
 select dead_letter_id from headgate.dead_letter
 where dead_letter_id = any(%(ids)s) and state = 'open'
 order by dead_letter_id
@@ -600,7 +600,7 @@ where dead_letter_id = any(%(ids)s) and state = 'open'
 returning dead_letter_id;
 
 -- name: summary
--- What became of each pipeline's arrivals. `seconds` counts the time that runs worked on those that are done, claim by claim.
+-- What became of each pipeline's arrivals. `seconds` sums the time from claim to finish, once per claim.
 with work as (
     select pipeline, extract(epoch from sum(took))::float8 as seconds
     from (select pipeline, max(finished_at) - claimed_at as took from headgate.arrival
@@ -632,8 +632,8 @@ select count(*) filter (where rung > 0 and not direct) as again, count(*) filter
 from headgate.ring;
 
 -- name: forget
--- Retention: what is done, a duplicate or skipped, and old, leaves the ledger with its audit. Dead letters hold their arrival back;
--- so do sources that leave their files where they are: once forgotten, a file there would be taken in again.
+-- Retention: delete old arrivals that are done, duplicate or skipped, with their transitions. Keeps arrivals with dead
+-- letters, and those of sources that leave files in place: a forgotten file there would be taken in again.
 delete from headgate.arrival as a
 where a.state in ('done', 'duplicate', 'skipped') and a.settled_at is not null and a.finished_at < now() - %(retention)s
   and not exists (select from headgate.dead_letter as d where d.arrival_id = a.arrival_id)
@@ -642,12 +642,12 @@ where a.state in ('done', 'duplicate', 'skipped') and a.settled_at is not null a
 returning a.arrival_id;
 
 -- name: close_dead_rings
--- A run that has not said for two leases that it is alive is dead, or hangs and is fenced.
+-- A run that has not renewed its lease for two leases is dead, or hangs and is fenced.
 update headgate.ring set left_at = alive_until
 where answered_at is not null and left_at is null and alive_until < now() - %(lease)s;
 
 -- name: over
--- Of runs that came: whether they have left.
+-- Which of these runs are over; those that answered no ring are left out.
 select answered_by as holder, bool_and(left_at is not null) as over
 from headgate.ring where answered_by = any(%(holders)s) group by answered_by;
 
@@ -655,12 +655,12 @@ from headgate.ring where answered_by = any(%(holders)s) group by answered_by;
 delete from headgate.ring where left_at < now() - interval '1 day' or (answered_at is null and rung_at < now() - interval '1 day');
 
 -- name: cursor_lock
--- Keep others from beginning the same source at the same time.
+-- Keep other listeners from beginning the same source at the same time.
 select pg_advisory_xact_lock(hashtextextended(format('%%s %%s %%s', %(pipeline)s::text, %(source)s::text, %(cluster)s::text), 0));
 
 -- name: cursor_first
--- See whether nobody began a source before. In a statement of its own behind `cursor_lock`: one that waits for the lock
--- itself would see what was there before it waited.
+-- Whether nobody has begun this source yet. A separate statement after `cursor_lock`, because a statement that waits for
+-- the lock itself has a snapshot from before the wait.
 select not exists (select from headgate.cursor
                    where pipeline = %(pipeline)s and source = %(source)s and cluster = %(cluster)s) as first;
 
@@ -671,7 +671,7 @@ on conflict do nothing
 returning partition;
 
 -- name: cursor_recreated
--- Halt what belongs to a topic that is no more: its name means another one now.
+-- Halt the cursors of a deleted topic: its name now belongs to another topic.
 update headgate.cursor
 set halted = 'recreated', halted_at = now(), detail = %(detail)s
 where pipeline = %(pipeline)s and source = %(source)s and cluster = %(cluster)s and topic_id <> %(topic_id)s
@@ -679,7 +679,7 @@ where pipeline = %(pipeline)s and source = %(source)s and cluster = %(cluster)s 
 returning *;
 
 -- name: cursor_note
--- Write down where partitions end and who looked; what the ledger says of them comes back.
+-- Record where partitions end and which listener looked; return their cursors.
 update headgate.cursor as c
 set end_offset = seen.end_offset, owner = %(owner)s, seen_at = now()
 from unnest(%(pipelines)s::text[], %(sources)s::text[], %(topic_ids)s::text[], %(partitions)s::int[], %(ends)s::bigint[])
@@ -689,14 +689,14 @@ where c.cluster = %(cluster)s and c.pipeline = seen.pipeline and c.source = seen
 returning c.*;
 
 -- name: cursor_neglected
--- Partitions that no listener has looked at for so long.
+-- Partitions that no listener has looked at for this long.
 select topic, partition from headgate.cursor
 where pipeline = any(%(pipelines)s) and cluster = %(cluster)s and topic_id = any(%(topic_ids)s) and halted is null
   and coalesce(seen_at, begun_at) < now() - %(longer)s
 order by topic, partition;
 
 -- name: cursor_advance
--- The compare-and-set: whoever expects another offset than the one that stands there moves nothing.
+-- Compare-and-set: moves nothing unless the cursor still has the expected offset and generation.
 update headgate.cursor
 set next_offset = %(end)s, leader_epoch = %(leader_epoch)s, moved_at = now(),
     end_offset = greatest(end_offset, %(end)s)
@@ -712,7 +712,8 @@ where pipeline = %(pipeline)s and source = %(source)s and cluster = %(cluster)s 
 returning *;
 
 -- name: cursor_move
--- By a person: to another offset, and no longer halted. Moved back, its ranges are new arrivals.
+-- Move a cursor to the offset a person chose, and resume it. Moving back raises the generation, so that the ranges cut
+-- again are new arrivals.
 update headgate.cursor
 set next_offset = %(to)s, halted = null, detail = null, halted_at = null, resume_at = null, leader_epoch = null,
     moved_at = now(), generation = generation + case when %(to)s < next_offset then 1 else 0 end
@@ -725,7 +726,7 @@ insert into headgate.cursor_change (pipeline, source, topic, topic_id, partition
 values (%(pipeline)s, %(source)s, %(topic)s, %(topic_id)s, %(partition)s, %(action)s, %(from)s, %(to)s, %(by)s, %(reason)s);
 
 -- name: cursors
--- Cursors as people are shown them.
+-- Cursors for display.
 select * from headgate.cursor
 where (%(pipeline)s::text is null or pipeline = %(pipeline)s)
   and (%(topic)s::text is null or topic = %(topic)s)
@@ -733,8 +734,8 @@ where (%(pipeline)s::text is null or pipeline = %(pipeline)s)
 order by pipeline, topic, begun_at, topic_id, partition;
 
 -- name: unfinished
--- What a pipeline has on its way, counted up to what is asked for, and in which partitions of its sources something waits
--- that nobody has claimed; of what lies beyond the count, nothing is said.
+-- A pipeline's unfinished arrivals, counted up to `most`, and the sources and partitions in which some of those counted
+-- are unclaimed.
 select count(*) as unfinished,
        coalesce(jsonb_agg(distinct jsonb_build_array(source, partition)) filter (where state in ('parked', 'ready')), '[]') as waiting
 from (select source, partition, state from headgate.arrival
@@ -742,7 +743,7 @@ from (select source, partition, state from headgate.arrival
       limit %(most)s) as known;
 
 -- name: hold_put
--- Hold a pipeline for a permanent cause: each further try waits twice as long, up to what is asked for.
+-- Hold a pipeline for a permanent cause: each further try waits twice as long, up to `longest`.
 insert into headgate.hold as h (pipeline, cause, again_at) values (%(pipeline)s, %(cause)s, now() + %(first)s)
 on conflict (pipeline) do update
 set cause = excluded.cause, tries = h.tries + 1,
@@ -750,7 +751,7 @@ set cause = excluded.cause, tries = h.tries + 1,
 returning tries;
 
 -- name: hold_lift
--- It is put right: the pipeline goes on, with all that waited.
+-- The cause is fixed: release the pipeline, and make the arrivals that waited for this cause due now.
 with gone as (delete from headgate.hold where pipeline = %(pipeline)s returning pipeline, cause)
 update headgate.arrival as a set due_at = now()
 from gone where a.pipeline = gone.pipeline and a.state = 'retry' and a.due_at > now()
@@ -760,7 +761,7 @@ from gone where a.pipeline = gone.pipeline and a.state = 'retry' and a.due_at > 
 select pipeline, cause, tries, since, again_at from headgate.hold order by pipeline;
 
 -- name: process_beat
--- Say that a process is at work, and forget those that have been silent for a day.
+-- Record a heartbeat, and delete processes that have been silent for a day.
 with old as (delete from headgate.process where alive_until < now() - interval '1 day')
 insert into headgate.process
     (process_id, kind, host, pid, home, version, pipelines, digest, names, trouble, clock, alive_until)
@@ -774,14 +775,14 @@ set trouble = excluded.trouble, clock = excluded.clock, beat_at = now(), alive_u
 delete from headgate.process where process_id = any(%(ids)s);
 
 -- name: processes
--- Who is at work, or was within the last day; how far its clock was from the database's.
+-- Processes at work now or within the last day, and how far ahead of the database's clock theirs was.
 select process_id, kind, host, pid, home, version, pipelines, digest, names, trouble, started_at, beat_at,
        alive_until > now() as alive, extract(epoch from now() - beat_at)::float8 as silent_seconds,
        extract(epoch from clock - beat_at)::float8 as skew_seconds
 from headgate.process order by kind, host, started_at;
 
 -- name: screen
--- What `headgate status` shows of each pipeline. "Today" is the database's day.
+-- What `headgate status` shows for each pipeline. "Today" is the database's day.
 select coalesce(a.pipeline, d.pipeline) as pipeline,
        coalesce(a.arrived, 0) as arrived, coalesce(a.waiting, 0) as waiting, coalesce(a.running, 0) as running,
        coalesce(a.parked, 0) as parked, coalesce(a.held, 0) as held, coalesce(a.done, 0) as done, coalesce(a.skipped, 0) as skipped, coalesce(a.rejected, 0) as rejected,
@@ -812,7 +813,7 @@ full join (select a.pipeline, count(*) as open, count(*) filter (where d.created
 order by 1;
 
 -- name: hours
--- What ended in each hour of the last day, of each pipeline; hours in which nothing ended are left out.
+-- What ended in each hour of the last day, by pipeline; hours in which nothing ended are left out.
 select pipeline, extract(epoch from now() - finished_at)::bigint / 3600 as hours_ago,
        coalesce(sum(rows_persisted), 0)::bigint as rows_persisted,
        coalesce(sum(rows_dead), 0)::bigint as dead_letters,
@@ -822,7 +823,7 @@ where finished_at > now() - interval '1 day' and finished_at <= now() and state 
 group by 1, 2 order by 1, 2 desc;
 
 -- name: rings_open
--- The rings that nobody answered, of each pipeline: how many, and since when.
+-- Unanswered open rings by pipeline: how many, and the age of the oldest.
 select pipeline, count(*) as unanswered, extract(epoch from now() - min(made_at))::float8 as oldest_seconds
 from headgate.ring where answered_at is null and left_at is null group by pipeline order by pipeline;
 
@@ -830,7 +831,8 @@ from headgate.ring where answered_at is null and left_at is null group by pipeli
 select exists (select from headgate.arrival where pipeline = %(pipeline)s) as known;
 
 -- name: homes
--- All homes, the oldest first; what waits in each; and since when rings for it were not answered, if the last was not.
+-- All homes, oldest first. `deaf_since` is when the oldest overdue ring of the last 15 minutes was made, if no ring has
+-- been answered since.
 select h.home_id, h.name, h.host, h.path, h.made_at, h.alive_until, h.alive_until > now() as alive,
        case when h.trouble_until > now() then h.trouble end as trouble,
        (select min(r.made_at) from headgate.ring as r
@@ -841,7 +843,7 @@ select h.home_id, h.name, h.host, h.path, h.made_at, h.alive_until, h.alive_unti
 from headgate.home as h order by h.made_at, h.name;
 
 -- name: homes_waiting
--- What each home has to work on, or to bring to rest.
+-- What each home has left to work on or to settle.
 select home as home_id, count(*) as waiting, min(arrived_at) as oldest
 from headgate.arrival
 where home is not null and (state in ('parked', 'ready', 'retry', 'claimed', 'held')
@@ -852,14 +854,14 @@ group by home;
 select home_id, name, beat from headgate.home where home_id = %(home)s;
 
 -- name: home_to_join
--- The home with this id, and those that were last seen in this folder, locked until the transaction is over.
+-- The home with this id, and homes last seen in this folder, locked until the transaction ends.
 select *, alive_until > now() as alive from headgate.home
 where home_id = %(home)s or (host = %(host)s and path = %(path)s)
 order by home_id = %(home)s desc
 for update;
 
 -- name: home_lock
--- One home is made at a time.
+-- Create one home at a time.
 select pg_advisory_xact_lock(hashtextextended('headgate.home', 0)), (select array_agg(name) from headgate.home) as names;
 
 -- name: home_make
@@ -867,7 +869,7 @@ insert into headgate.home (home_id, name, host, path, folder, beat, alive_until)
 values (%(home)s, %(name)s, %(host)s, %(path)s, %(folder)s, %(beat)s, now() + %(lease)s);
 
 -- name: home_raise
--- The beat was raised in the folder; the row is locked.
+-- Record the beat that was just raised in the folder; the row is locked.
 update headgate.home
 set beat = %(beat)s, host = %(host)s, path = %(path)s, folder = %(folder)s, alive_until = now() + %(lease)s,
     trouble = null, trouble_until = null
@@ -877,12 +879,12 @@ where home_id = %(home)s;
 update headgate.home set alive_until = now() where home_id = %(home)s;
 
 -- name: home_trouble
--- A run came for a home that it cannot use: nobody is rung for its files for a while.
+-- A run found that it cannot use its home: ring nobody for its files for a while.
 update headgate.home set trouble = %(trouble)s, trouble_until = now() + %(wait)s
 where home_id = (select home from headgate.ring where ring_id = %(ring_id)s);
 
 -- name: home_given_up
--- A person says that the files of a home are gone: what it had on its way is lost.
+-- A person says that a home's files are gone: reject its unfinished arrivals as lost.
 update headgate.arrival
 set state = 'rejected', reason = 'lost', finished_at = now(), settled_at = now(), spool = null,
     detail = 'its home was given up; drop the file again'

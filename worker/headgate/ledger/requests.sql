@@ -1,4 +1,4 @@
--- Paused sources, and what rules ask for. Parameters are psycopg's.
+-- Paused sources, and the requests of rules. Parameters are psycopg's.
 
 -- name: pause_source
 insert into headgate.paused_source (pipeline, source, by, reason) values (%(pipeline)s, %(source)s, %(by)s, %(reason)s)
@@ -12,7 +12,7 @@ delete from headgate.paused_source where pipeline = %(pipeline)s and source = %(
 select pipeline, source, paused_at, by, reason from headgate.paused_source order by pipeline, source;
 
 -- name: take_request
--- Take a request for a run, unless it was answered, or another run has been at work on it for less than a lease.
+-- Take a request for a run, unless it was answered, or another run took it less than a lease ago.
 insert into headgate.request (request_key, asked_by) values (%(key)s, %(by)s)
 on conflict (request_key) do update set asked_by = excluded.asked_by, asked_at = now()
 where request.ended_at is null and (request.asked_by = excluded.asked_by or request.asked_at < now() - %(lease)s)
@@ -31,7 +31,7 @@ update headgate.request set answer = %(answer)s, ended_at = now() where request_
 delete from headgate.request where ended_at < now() - interval '30 days' or asked_at < now() - interval '90 days';
 
 -- name: reasons_since
--- Why records and arrivals were set aside since a time, and how many are still open.
+-- Why records and arrivals were set aside since a time: how many for each reason, and how many are still open.
 select a.pipeline, d.reason, count(*) as count, count(*) filter (where d.state = 'open') as open
 from headgate.dead_letter as d join headgate.arrival as a using (arrival_id)
 where d.created_at >= %(since)s

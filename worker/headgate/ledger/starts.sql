@@ -1,18 +1,18 @@
--- The statements about starts, by name, as in queries.sql.
+-- Statements about starts, by name, as in queries.sql.
 
 -- name: parked_pipelines
--- Those of these pipelines of which something waits for a start.
+-- Which of these pipelines have parked arrivals.
 select pipeline from unnest(%(pipelines)s::text[]) as asked (pipeline)
 where exists (select from headgate.arrival as a where a.pipeline = asked.pipeline and a.state = 'parked');
 
 -- name: pace_lock
--- One decides about the starts of a pipeline at a time.
+-- Lock a pipeline's starts: one transaction decides about them at a time.
 insert into headgate.pace (pipeline) values (%(pipeline)s)
 on conflict (pipeline) do update set pipeline = excluded.pipeline
 returning asked_at;
 
 -- name: waiting
--- What waits for a start, counted up to what is asked for. (`most` is null: all of it.)
+-- A pipeline's parked arrivals, oldest first, counted up to `most` (null: all).
 select clock_timestamp() as now, parked.count, parked.size, oldest.arrived_at as oldest, newest.arrived_at as newest
 from (select count(*) as count, coalesce(sum(size_bytes), 0)::bigint as size
       from (select size_bytes from headgate.arrival
@@ -26,14 +26,14 @@ cross join lateral (
     order by arrived_at desc, arrival_id desc limit 1) as newest;
 
 -- name: recent_starts
--- The starts within a time, oldest first.
+-- A pipeline's starts within the last period, oldest first.
 select started_at as at, cost from headgate.start
 where pipeline = %(pipeline)s and started_at > clock_timestamp() - %(period)s::interval
 order by started_at;
 
 -- name: persisted_since_start
--- When pipelines persisted something since the last start of another; nothing unless all of them have. What one persists
--- several times in a row, with nothing of the others in between, is told by its first and its last time.
+-- When the pipelines in `after` persisted rows since this pipeline's last start; no rows unless all of them have. Several
+-- times of one pipeline in a row are reduced to the first and the last.
 with since as (
     select coalesce(max(due_at), '-infinity') as at from headgate.start where pipeline = %(pipeline)s
 ), told as (
@@ -56,7 +56,7 @@ insert into headgate.start (pipeline, due_at, cost, arrivals) values (%(pipeline
 returning start_id;
 
 -- name: let_go
--- What waits longest may be claimed from now on, in the order in which it came. (`take` is null: all of it.)
+-- Let the oldest parked arrivals be claimed, up to `take` (null: all).
 with chosen as (
     select arrival_id from headgate.arrival
     where pipeline = %(pipeline)s and state = 'parked'
@@ -78,7 +78,7 @@ where pipeline = %(pipeline)s and asked_at is null
 update headgate.pace set asked_at = null where pipeline = %(pipeline)s;
 
 -- name: let_one_go
--- A person wants this one now.
+-- Let one parked arrival be claimed because a person asked for it.
 update headgate.arrival set state = 'ready', due_at = now(), detail = null
 where arrival_id = %(arrival_id)s and pipeline = %(pipeline)s and state = 'parked';
 
@@ -86,7 +86,7 @@ where arrival_id = %(arrival_id)s and pipeline = %(pipeline)s and state = 'parke
 insert into headgate.taken (start_id, holder) values (%(start_id)s, %(holder)s) on conflict do nothing;
 
 -- name: forget_starts
--- The last one of a pipeline stays: what it comes after is counted from there.
+-- Delete old starts. A pipeline's last one stays: `persisted_since_start` counts from there.
 delete from headgate.start as s
 where s.started_at < now() - %(retention)s
   and s.start_id < (select max(later.start_id) from headgate.start as later where later.pipeline = s.pipeline);
