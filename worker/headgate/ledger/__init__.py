@@ -1,8 +1,8 @@
 """The ledger: the durable list of arrivals and their states, in PostgreSQL.
 
-Everything else may be killed at any moment and started again: what counts stands here. `Database` is the door;
-`Arrivals`, `Claims`, `Holders`, `Cursors`, `Rings`, `Starts`, `Homes`, `Holds`, `Processes`, `DeadLetters`, `Sources`,
-`Requests` and `Alerts` are the rooms.
+Everything else may be killed at any moment and started again, because all durable state is here. `Database` holds the
+connections; `Arrivals`, `Claims`, `Holders`, `Cursors`, `Rings`, `Starts`, `Homes`, `Holds`, `Processes`,
+`DeadLetters`, `Sources`, `Requests` and `Alerts` each cover one subject.
 """
 
 from headgate.ledger.alerts import Alerts

@@ -1,4 +1,4 @@
-"""Arrivals: opened by listeners, looked at by people, settled when their bytes came to rest."""
+"""Arrivals: opened by listeners, shown to people, settled once their bytes are at rest."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ from headgate.ledger.opening import row_of
 from headgate.ledger.queries import QUERIES
 from headgate.model import ArrivalRecord, Fact, FilePosition, NewArrival, Opened, State
 
-if TYPE_CHECKING:  # it holds polars, and `headgate up` and the embedded Prefect server do without
+if TYPE_CHECKING:  # it imports polars, which `headgate up` and the embedded Prefect server do without
     from headgate.pipeline import Pipeline
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """An ended arrival whose bytes have not come to rest."""
+    """An ended arrival that is not settled yet."""
 
     arrival_id: int
     pipeline: str
@@ -44,7 +44,7 @@ class Unsettled:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One line of an arrival's audit."""
+    """One change of an arrival's state."""
 
     at: datetime
     from_state: str | None
@@ -59,13 +59,13 @@ class Arrivals:
     """The arrivals of the ledger.
 
     Args:
-        database: of the ledger.
-        homes: tell the home of this process; what is asked about files is asked about those of this home.
-        pipelines: their conditions and starts say how an arrival begins; what else arrives can be claimed at once.
+        database: the ledger's database.
+        homes: tells the home of this process; methods about files cover only files of this home.
+        pipelines: their conditions and starts decide how an arrival begins; other arrivals can be claimed at once.
 
     Raises:
         LedgerUnavailable: from any method, when the database does not answer.
-        HomeUnavailable: from those about files on the disk, when the home of this process cannot be used.
+        HomeUnavailable: from methods about files, when the home of this process cannot be used.
 
     """
 
@@ -86,17 +86,17 @@ class Arrivals:
         """Open arrivals in one transaction, and wake the announcer.
 
         Args:
-            arrivals: what was noticed, in any mix of pipelines.
+            arrivals: what was noticed, for any mix of pipelines.
 
         Returns:
-            What became of each, in the same order: new, known already, rejected as asked, or a duplicate.
+            What became of each, in the same order: new, already known, rejected as asked, or a duplicate.
 
         """
         with self._database.transaction() as connection:
             return self.open_within(connection, arrivals)
 
     def open_within(self, connection: Connection, arrivals: Sequence[NewArrival]) -> list[Opened]:
-        """Do the same in a transaction that holds more than this."""
+        """Open arrivals in the caller's transaction."""
         opened = self._open(connection, arrivals)
         fresh = [each for each in opened if not each.known]
         ids = [each.arrival_id for each in fresh]
@@ -114,16 +114,16 @@ class Arrivals:
         """Open an arrival that puts dead letters back on the road, and close them, in one transaction.
 
         Args:
-            arrival: with the dead letters' bytes, linked to the arrival that they came in.
+            arrival: holds the dead letters' bytes, and is linked to the arrival that they came in.
             dead_letters: their numbers.
 
         Returns:
-            The new arrival; if the same was asked for before, the one of then. None, and nothing was done, if some of
-            the dead letters are not open any more: others may have replayed or discarded them meanwhile.
+            The new arrival, or the existing one if this replay was made before. None, with nothing done, if some of
+            the dead letters are no longer open: somebody else may have replayed or discarded them.
 
         """
         with self._database.transaction() as connection:
-            # Locked first, in one order everywhere: of replays that overlap, one sees what the other has closed.
+            # Lock first, and everywhere in the same order: of two overlapping replays, one sees what the other closed.
             open_ = connection.execute(QUERIES["lock_dead_letters"], {"ids": list(dead_letters)}).fetchall()
             if len(open_) < len(dead_letters):
                 before = connection.execute(QUERIES["known"], {"identity": arrival.identity}).fetchone()
@@ -163,7 +163,7 @@ class Arrivals:
             if result is None:
                 result = connection.execute(QUERIES["open_duplicate"], row).fetchone()  # noqa: PLW2901 - as above
             if result is None:
-                # The arrival that held the content was rejected between the two statements: the way is free now.
+                # The arrival with the same content was rejected between the two statements: nothing blocks this one now.
                 result = connection.execute(QUERIES["open"], row).fetchone()  # noqa: PLW2901 - as above
             if result is None:
                 raise AssertionError("an arrival is new, known or a duplicate")
@@ -172,7 +172,7 @@ class Arrivals:
         return opened
 
     def seen(self, pipeline: str, source: str, files: Sequence[tuple[bytes, int, int]]) -> set[tuple[bytes, int, int]]:
-        """Of these files (path, size, mtime_ns), find those that were opened before."""
+        """Return those of these files (path, size, mtime_ns) that were opened before."""
         with self._database.transaction() as connection:
             paths = [hashlib.sha256(path).digest() for path, _, _ in files]
             asked = {"pipeline": pipeline, "source": source, "paths": paths, "home": self._here(connection)}
@@ -180,16 +180,16 @@ class Arrivals:
         return {(row["path"], row["size_bytes"], row["mtime_ns"]) for row in rows} & set(files)
 
     def spooled(self, spools: Sequence[str]) -> set[str]:
-        """Of these places in the spool, find those that an arrival knows."""
+        """Return those of these places in the spool that belong to an arrival."""
         with self._database.transaction() as connection:
             asked = {"spools": list(spools), "home": self._here(connection)}
             return {row["spool"] for row in connection.execute(QUERIES["spooled"], asked)}
 
     def adopt(self, has: Callable[[str, bytes], bool]) -> int:
-        """Take files from before there were homes for those of this home, if it has their bytes; how many there were.
+        """Assign files opened before homes existed to this home if it has their bytes; return how many.
 
         Args:
-            has: whether a file (place in the spool, path) is there.
+            has: tells whether this home has a file, given its place in the spool and its path.
 
         """
         with self._database.transaction() as connection:
@@ -199,13 +199,13 @@ class Arrivals:
             return connection.execute(QUERIES["adopt"], {"ids": ids, "home": home}).rowcount if ids else 0
 
     def found_again(self, arrival_id: int, spool: str) -> bool:
-        """Record that the bytes of an arrival that was given up as lost are in the spool; whether it was."""
+        """Record that the bytes of an arrival given up as lost are in the spool; return whether it was given up."""
         with self._database.transaction() as connection:
             asked = {"arrival_id": arrival_id, "spool": spool, "home": self._here(connection)}
             return connection.execute(QUERIES["found_again"], asked).rowcount == 1
 
     def settled(self, places: Mapping[int, Path | None]) -> None:
-        """Record where the bytes of ended arrivals of this home came to rest; None if they are kept nowhere."""
+        """Record where the bytes of ended arrivals of this home are kept; None if they are not kept."""
         if not places:
             return
         kept = [
@@ -213,14 +213,14 @@ class Arrivals:
             for place in places.values()
         ]
         with self._database.transaction() as connection:
-            # Files only after another look: what was not there while the home was not is not kept nowhere.
+            # Files only if the home can be used: while it was unavailable, a file only seemed to be gone.
             asked = {"ids": list(places), "kept_at": kept, "home": self._usable(connection)}
             connection.execute(QUERIES["settled"], asked)
 
     def unsettled(self, ids: Sequence[int] | None = None, *, limit: int = 10_000) -> list[Unsettled]:
-        """Ended arrivals of this home whose bytes have not come to rest; all of them, or of these ids.
+        """Return unsettled arrivals of this home that have ended: all of them, or those with these ids.
 
-        While the home cannot be used, those of no home alone: ranges.
+        While the home cannot be used, only ranges are returned, which belong to no home.
         """
         with self._database.transaction() as connection:
             asked = {"ids": None if ids is None else list(ids), "limit": limit, "home": self._usable(connection)}
@@ -237,7 +237,7 @@ class Arrivals:
         since: timedelta | None = None,
         limit: int = 50,
     ) -> list[ArrivalRecord]:
-        """Arrivals as people are shown them, newest first; `name` is a LIKE pattern."""
+        """Return arrivals for display, newest first; `name` is a LIKE pattern."""
         filters = {
             "arrival_id": arrival_id,
             "pipeline": pipeline,
@@ -251,7 +251,7 @@ class Arrivals:
         return [ArrivalRecord(size=row.pop("size_bytes"), state=State(row.pop("state")), **row) for row in rows]
 
     def show(self, arrival_id: int) -> tuple[ArrivalRecord, list[Transition]]:
-        """One arrival with its audit.
+        """Return an arrival and its transitions.
 
         Raises:
             NotFound: there is no such arrival.
@@ -264,9 +264,9 @@ class Arrivals:
             return found[0], cursor.execute(QUERIES["transitions"], {"arrival_id": arrival_id}).fetchall()
 
     def hops(self, arrival_id: int) -> list[Hop]:
-        """When an arrival passed each point of its way, in the order of the road.
+        """Return the hops that an arrival has taken, in order.
 
-        Those it has not come to are left out. The times are the database's, but for a file's own and the listener's.
+        The times are the database's, except for "modified" (the file's own) and "noticed" (the listener's).
         """
         with self._database.transaction() as connection:
             row = connection.execute(QUERIES["hops"], {"arrival_id": arrival_id}).fetchone() or {}
@@ -276,7 +276,7 @@ class Arrivals:
         """Keep an arrival from being claimed until it is released.
 
         Raises:
-            NotFound: there is no such arrival, or it is not waiting.
+            NotFound: no such arrival exists, or it is not waiting.
 
         """
         self._switch("hold", arrival_id, "is not waiting, so it cannot be held")
@@ -285,7 +285,7 @@ class Arrivals:
         """Let a held or parked arrival be claimed, whatever the start of its pipeline says.
 
         Raises:
-            NotFound: there is no such arrival, or it is neither.
+            NotFound: no such arrival exists, or it is neither.
 
         """
         self._switch("unhold", arrival_id, "is neither held nor parked")
@@ -299,11 +299,11 @@ class Arrivals:
         log.info("arrival switched", action=query, arrival_id=arrival_id)
 
     def forget(self, retention: timedelta, *, pipelines: "Sequence[Pipeline]") -> int:
-        """Let done and duplicate arrivals older than `retention` leave the ledger; how many did.
+        """Delete done, duplicate and skipped arrivals older than `retention`; return how many.
 
         Args:
-            retention: the age at which they leave.
-            pipelines: what their sources leave in its folder stays known for ever, or it would be taken in again.
+            retention: the age at which they are deleted.
+            pipelines: files that their sources leave in place stay known for ever, or they would be taken in again.
 
         """
         staying = [

@@ -1,4 +1,4 @@
-"""A cursor, and the range that is cut at it: values, without a database."""
+"""A cursor, and the range cut at it: plain values, without a database."""
 
 import hashlib
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from datetime import datetime
 
 from headgate.model import NewArrival, RangePosition
 
-RECREATED = "recreated"  # why a cursor is halted whose topic was deleted and made again
+RECREATED = "recreated"  # the reason of a cursor whose topic was deleted and recreated
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +18,13 @@ class Partition:
     source: str
     cluster: str  # the Kafka cluster's id
     topic: str
-    topic_id: str  # the broker's; a topic that is made again has another
+    topic_id: str  # the broker's; a recreated topic has another one
     partition: int
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Up to where a partition is cut into ranges."""
+    """The position up to which a partition is cut into ranges."""
 
     pipeline: str
     source: str
@@ -32,44 +32,44 @@ class Cursor:
     topic: str
     topic_id: str
     partition: int
-    next_offset: int  # the first message of no range yet
+    next_offset: int  # the first offset that is in no range yet
     generation: int  # raised when a person moves it back
-    halted: str | None  # why no more ranges are cut; None: they are
-    detail: str | None  # the same, one sentence
+    halted: str | None  # why no more ranges are cut; None: it is not halted
+    detail: str | None  # the same as a sentence
     halted_at: datetime | None
-    resume_at: int | None  # of a halted one: the first offset that is worth going on from
-    end_offset: int | None  # where the partition ended when it was last looked at
+    resume_at: int | None  # of a halted one: the offset to resume from
+    end_offset: int | None  # where the partition ended at the last look
     owner: str | None  # the listener that looked
     seen_at: datetime | None
     begun_at: datetime
     moved_at: datetime | None
-    leader_epoch: int | None  # under which it was written then; None: nobody knows
+    leader_epoch: int | None  # the partition's leader epoch then; None: unknown
 
     @property
     def place(self) -> Partition:
-        """Which partition this is."""
+        """The partition."""
         return Partition(self.pipeline, self.source, self.cluster, self.topic, self.topic_id, self.partition)
 
     @property
     def lag(self) -> int | None:
-        """How many offsets are not cut yet; None if nobody has looked."""
+        """The number of offsets that are not cut yet; None if no listener has looked."""
         return None if self.end_offset is None else max(0, self.end_offset - self.next_offset)
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A range that is to be cut: all offsets from the cursor on and before `end`."""
+    """A range to cut: the offsets from the cursor up to `end`, exclusive."""
 
     cursor: Cursor
     end: int  # exclusive
     size: int  # bytes, estimated
     ordered: bool
-    noticed_at: datetime | None = None  # when the first of these messages was seen to be there
-    leader_epoch: int | None = None  # under which the partition is written
+    noticed_at: datetime | None = None  # when the first of these messages was noticed
+    leader_epoch: int | None = None  # the partition's leader epoch
 
 
 def identity(cursor: Cursor) -> bytes:
-    """Make what tells the range that begins at a cursor from all others."""
+    """Return the identity of the range that begins at a cursor."""
     parts: Iterable[object] = (
         cursor.cluster,
         cursor.topic_id,
@@ -83,7 +83,7 @@ def identity(cursor: Cursor) -> bytes:
 
 
 def arrival(cut: Cut) -> NewArrival:
-    """Make the arrival that stands for a range."""
+    """Return the arrival for a range."""
     cursor = cut.cursor
     return NewArrival(
         pipeline=cursor.pipeline,

@@ -1,4 +1,4 @@
-"""Cursors: up to where each partition is cut into ranges, for each pipeline that reads it."""
+"""Cursors: the offset up to which each partition is cut into ranges, for each pipeline that reads it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,12 +24,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a pipeline has on its way."""
+    """The unfinished arrivals of a pipeline."""
 
-    unfinished: int  # arrivals, counted up to what was asked for
+    unfinished: int  # counted up to the given limit
     waiting: frozenset[
         tuple[str, int | None]
-    ]  # sources and partitions of which something waits that no run has claimed
+    ]  # sources and partitions with unclaimed arrivals
 
 
 class Cursors:
@@ -45,18 +45,18 @@ class Cursors:
         self._arrivals = arrivals
 
     def begin(self, places: Mapping[Partition, tuple[int, int]], start: "Start") -> list[Cursor]:
-        """Begin a topic's partitions that have no cursor yet, all of them at once.
+        """Create the missing cursors of a topic's partitions, all at once.
 
-        What a pipeline sees of a topic for the first time begins where `start` says; a partition added later, or a
-        topic made again, at its first message: whoever publishes there may rely on being read. The cursors of a topic
-        that had the same name are halted, and what was never cut of it is recorded as lost.
+        The partitions that a pipeline sees first begin where `start` says. Those added later, or of a recreated topic,
+        begin at their first message, because publishers may rely on being read. The cursors of a deleted topic of the
+        same name are halted, and what was not cut of it is recorded as lost.
 
         Args:
-            places: every partition of one topic for one pipeline, with its first offset and its end.
-            start: of the topic's declaration.
+            places: all partitions of one topic for one pipeline, each with its first offset and its end.
+            start: the start that the topic's declaration asks for.
 
         Returns:
-            The cursors that were halted.
+            The halted cursors.
 
         """
         one = next(iter(places))
@@ -76,14 +76,14 @@ class Cursors:
         return gone
 
     def note(self, ends: Mapping[Partition, int], *, owner: str) -> dict[Partition, Cursor]:
-        """Write down where partitions of one cluster end, and read what the ledger says of them.
+        """Record where partitions of one cluster end, and return their cursors.
 
         Args:
-            ends: of each partition, its end.
+            ends: the end of each partition.
             owner: the listener that looked.
 
         Returns:
-            The cursors that there are.
+            The existing cursors.
 
         """
         if not ends:
@@ -104,18 +104,18 @@ class Cursors:
     def neglected(
         self, pipelines: Sequence[str], cluster: str, topic_ids: Sequence[str], longer: timedelta
     ) -> list[tuple[str, int]]:
-        """Find the partitions (topic, number) of these topics that no listener has looked at for longer than this."""
+        """Return partitions (topic, number) of these topics that no listener has looked at for longer than this."""
         asked = {"pipelines": list(pipelines), "cluster": cluster, "topic_ids": list(topic_ids), "longer": longer}
         with self._database.transaction() as connection:
             rows = connection.execute(QUERIES["cursor_neglected"], asked).fetchall()
         return [(row["topic"], row["partition"]) for row in rows]
 
     def load(self, pipeline: str, *, most: int) -> Load:
-        """See what a pipeline has on its way.
+        """Return the unfinished arrivals of a pipeline.
 
         Args:
             pipeline: its name.
-            most: so many arrivals are looked at: what a look costs must not grow with what waits.
+            most: count at most this many, so that the cost does not grow with the backlog.
 
         """
         with self._database.transaction() as connection:
@@ -125,15 +125,15 @@ class Cursors:
         return Load(row["unfinished"], frozenset((source, partition) for source, partition in row["waiting"]))
 
     def cut(self, cuts: Sequence[Cut]) -> list[bool]:
-        """Move cursors and open the arrivals of what they passed over, in one transaction.
+        """Move cursors and open arrivals for the ranges that they passed, in one transaction.
 
         Returns:
-            Of each, whether it was cut: not if its cursor stands elsewhere by now or is halted. Another listener has
-            the partition, or a person moved it.
+            Whether each range was cut. It was not if its cursor has moved meanwhile or is halted: another listener has
+            the partition, or a person moved the cursor.
 
         """
         with self._database.transaction() as connection:
-            # In one order everywhere, so that two listeners that cut the same never wait for each other in a ring.
+            # In the same order everywhere, so that two listeners that cut the same ranges cannot deadlock.
             moved = dict.fromkeys(cuts, False)
             for cut in sorted(cuts, key=lambda cut: (cut.cursor.source, cut.cursor.partition, cut.cursor.next_offset)):
                 asked = {
@@ -158,17 +158,17 @@ class Cursors:
         lost: tuple[int, int] | None = None,
         resume_at: int | None = None,
     ) -> bool:
-        """Cut no more ranges of a partition until a person resumes it; say so in an event and in the log.
+        """Cut no more ranges of a partition until a person resumes it; report that in an event and in the log.
 
         Args:
-            place: which partition.
+            place: the partition.
             reason: a short, stable word.
             detail: one sentence: what happened, and what to do.
-            lost: offsets, the last exclusive, that cannot be had any more.
-            resume_at: the offset to go on from once a person says so; None: where the cursor stands.
+            lost: the first offset that is gone for good, and the one after the last.
+            resume_at: the offset to resume from; None: where the cursor is.
 
         Returns:
-            Whether it was not halted before.
+            Whether this call halted it; False if it was halted already.
 
         """
         with self._database.transaction() as connection, connection.cursor(row_factory=class_row(Cursor)) as cursor:
@@ -183,23 +183,23 @@ class Cursors:
     def find(
         self, *, pipeline: str | None = None, topic: str | None = None, partition: int | None = None
     ) -> list[Cursor]:
-        """Cursors as people are shown them; those of a topic that is no more stand before those that took its place."""
+        """Return cursors for display; those of a deleted topic come before those of the topic that replaced it."""
         asked = {"pipeline": pipeline, "topic": topic, "partition": partition}
         with self._database.transaction() as connection, connection.cursor(row_factory=class_row(Cursor)) as cursor:
             return cursor.execute(QUERIES["cursors"], asked).fetchall()
 
     def move(self, cursor: Cursor, to: int, *, action: str, by: str, reason: str) -> Cursor:
-        """Move a cursor because a person says so, and let ranges be cut from there on; it is written down who and why.
+        """Move a cursor where a person wants it, cut ranges from there on, and record who did it and why.
 
         Args:
-            cursor: as it was shown.
-            to: the offset to go on from.
+            cursor: the cursor as the person saw it.
+            to: the next offset to cut.
             action: "resume" or "reset".
-            by: who.
+            by: who moves it.
             reason: why.
 
         Raises:
-            NotFound: the cursor moved meanwhile.
+            NotFound: the cursor has moved meanwhile.
 
         """
         with self._database.transaction() as connection, connection.cursor(row_factory=class_row(Cursor)) as of_cursor:
@@ -225,7 +225,7 @@ class Cursors:
 
 
 def _halted(connection: Connection, cursor: Cursor, lost: tuple[int, int] | None) -> None:
-    """Write down that a partition was halted, what was lost of it, and post the event."""
+    """Record that a partition was halted and which offsets are lost, and post the event."""
     reason = f"{cursor.halted}: {cursor.detail}"
     _changed(connection, cursor, "halt", (cursor.next_offset, cursor.end_offset), by=cursor.owner, reason=reason)
     gone = lost if lost is not None and lost[0] < lost[1] else None

@@ -1,4 +1,4 @@
-"""Dead letters: set aside in the transaction that persists the rest, shown, replayed or discarded later."""
+"""Dead letters: set aside in the transaction that persists the rest; shown, replayed or discarded later."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -35,21 +35,21 @@ class DeadLetterRecord:
     created_at: datetime
     kept_at: str | None
     path: bytes
-    copy_to: str | None = None  # the topic that is to have a copy
+    copy_to: str | None = None  # the topic that gets a copy
     copied_at: datetime | None = None
     copy_refused: str | None = None  # why Kafka will never take the copy
     content_key: bytes | None = None  # of the arrival
-    envelope: Envelope | None = None  # of a message
-    range: RangePosition | None = None  # that the arrival was; None: a file
+    envelope: Envelope | None = None  # for a message
+    range: RangePosition | None = None  # the arrival's range; None: it was a file
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A dead letter that a topic is to have a copy of."""
+    """A copy of a dead letter, to be published to a topic."""
 
     dead_letter_id: int
     copy_to: str  # the topic
-    topic: str  # that the message came in by
+    topic: str  # the topic the message came from
     stage: str
     reason: str
     faults: list[dict[str, str | None]]
@@ -59,7 +59,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which dead letters are meant; what is left out does not narrow."""
+    """A filter of dead letters; a field left at None, or no ids, does not narrow it."""
 
     ids: tuple[int, ...] = ()
     pipeline: str | None = None
@@ -68,7 +68,7 @@ class Selection:
     state: str | None = "open"
     limit: int = 100_000
     since: datetime | None = None  # set aside then or later
-    rounds: int | None = None  # only of arrivals that are replays of replays fewer times than this
+    rounds: int | None = None  # only dead letters that fewer successive replays led to
 
 
 class DeadLetters:
@@ -92,10 +92,10 @@ class DeadLetters:
         """Write dead letters in the transaction that fenced their arrivals.
 
         Args:
-            connection: in that transaction.
-            letters: the records.
-            attempts: of each arrival, the attempt it is in.
-            copies: of each arrival whose messages are to be copied, the topic that gets the copies.
+            connection: the connection in that transaction.
+            letters: the dead letters.
+            attempts: each arrival's current attempt.
+            copies: for each arrival whose messages are copied, the topic that gets the copies.
 
         """
         columns = (
@@ -114,20 +114,20 @@ class DeadLetters:
                 copy.write_row((*row, *bytes_, attempts[letter.arrival_id], envelope, copy_to))
 
     def copy_topics(self) -> list[str]:
-        """The topics that are owed copies."""
+        """Return the topics for which copies are due."""
         with self._database.transaction() as connection:
             return [row["copy_to"] for row in connection.execute(QUERIES["copy_topics"])]
 
     def take_copies(self, topics: Sequence[str], *, lease: timedelta, limit: int = 500) -> list[Copy]:
         """Take dead letters whose copy is not on its topic yet, oldest first.
 
-        Whoever takes them says what became of each by `end_copies` or `give_copies_back`, or they are taken again
-        after the lease: a copy may come twice, and is never lost.
+        The caller reports each outcome with `end_copies` or `give_copies_back`; a copy without one is taken again
+        after the lease. So a copy may be published twice, and is never lost.
 
         Args:
-            topics: copies to these alone.
-            lease: for this long nobody else takes them.
-            limit: at most this many.
+            topics: only copies for these topics.
+            lease: how long nobody else takes them.
+            limit: the maximum number.
 
         """
         asked = {"topics": list(topics), "limit": limit, "lease": lease}
@@ -136,7 +136,7 @@ class DeadLetters:
         return sorted(map(_copy, rows), key=attrgetter("dead_letter_id"))
 
     def end_copies(self, outcomes: Mapping[int, str | None]) -> None:
-        """Record by dead letter that its copy is on its topic (None), or why Kafka will never take it."""
+        """Record for each dead letter that its copy is on its topic (None), or why Kafka will never take it."""
         asked = {"ids": list(outcomes), "refused": list(outcomes.values())}
         with self._database.transaction() as connection:
             connection.execute(QUERIES["copies_ended"], asked)
@@ -147,32 +147,32 @@ class DeadLetters:
             connection.execute(QUERIES["give_copies_back"], {"ids": list(ids)})
 
     def find(self, selection: Selection) -> list[DeadLetterRecord]:
-        """Dead letters as people are shown them, newest first."""
+        """Return dead letters for display, newest first."""
         asked = {**asdict(selection), "ids": list(selection.ids) or None}
         with self._database.transaction() as connection:
             rows = connection.execute(QUERIES["dead_letters"], asked).fetchall()
         return [_record(row) for row in rows]
 
     def count_beyond(self, selection: Selection) -> int:
-        """Count what a selection leaves out because of its rounds alone."""
+        """Count the open dead letters that a selection leaves out only because of its `rounds`."""
         asked = {**asdict(selection), "ids": list(selection.ids) or None}
         with self._database.transaction() as connection:
             row = connection.execute(QUERIES["dead_letters_beyond"], asked).fetchone()
         return 0 if row is None else int(row["count"])
 
     def counts(self, arrival_id: int) -> list[tuple[str, str, int]]:
-        """Of one arrival, how many records were set aside: (stage, reason, count), most first."""
+        """Count the records of an arrival that were set aside: (stage, reason, count), highest count first."""
         with self._database.transaction() as connection:
             rows = connection.execute(QUERIES["dead_letter_counts"], {"arrival_id": arrival_id}).fetchall()
         return [(row["stage"], row["reason"], row["count"]) for row in rows]
 
     def discard(self, ids: Sequence[int]) -> int:
-        """Close open dead letters for good; how many were open. What they hold stays in the ledger."""
+        """Close open dead letters for good; return how many were open. Their contents stay in the ledger."""
         with self._database.transaction() as connection:
             return len(self.close(connection, ids, "discarded", replayed_as=None))
 
     def close(self, connection: Connection, ids: Sequence[int], state: str, *, replayed_as: int | None) -> list[int]:
-        """Close open dead letters; which of them were open."""
+        """Close open dead letters; return those that were open."""
         asked = {"ids": list(ids), "state": state, "replayed_as": replayed_as}
         return [row["dead_letter_id"] for row in connection.execute(QUERIES["close_dead_letters"], asked)]
 
@@ -193,18 +193,18 @@ def _record(row: DictRow) -> DeadLetterRecord:
 
 
 def _envelope(envelope: Envelope) -> dict[str, object]:
-    # Names of headers are text of the sender's choice.
+    # The sender chooses the headers' names, and PostgreSQL's jsonb has no NUL.
     headers = tuple((name.replace("\0", "\\0"), value) for name, value in envelope.headers)
     return replace(envelope, headers=headers).facts()
 
 
 def _without_nul(fault: dict[str, str | None]) -> dict[str, str | None]:
-    # PostgreSQL's jsonb has no NUL; the bytes as they came are in `original`.
+    # PostgreSQL's jsonb has no NUL; `original` holds the unchanged bytes.
     return {name: value.replace("\0", "\\0") if value else value for name, value in fault.items()}
 
 
 def _copy(row: DictRow) -> Copy:
-    # Messages that are sent again come in a file, of the source that they came by at first.
+    # Replayed messages arrive as a file without a topic, under their original source.
     source = row.pop("source")
     row["topic"] = row["topic"] or source.removeprefix(TOPIC_SOURCE)
     return Copy(**{**row, "envelope": Envelope.of(row["envelope"])})

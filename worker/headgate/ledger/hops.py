@@ -1,4 +1,4 @@
-"""The way of one arrival, hop by hop: where its time went."""
+"""The hops of one arrival: where its time went."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,13 +6,13 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """A point on the way."""
+    """A step of an arrival, and when it took place."""
 
     name: str
     at: datetime
 
 
-# Of a file as the ledger has them, in the order of the road. What Prefect does stands between rung and answered.
+# The hops of a file, in order, with their columns in the ledger. Prefect's part lies between rung and answered.
 COLUMNS = {
     "modified": "modified_at",
     "noticed": "noticed_at",

@@ -1,4 +1,4 @@
-"""What an arrival is opened as: a pure function of what came and of what its pipeline declares."""
+"""The state in which an arrival is opened: a pure function of the arrival and its pipeline's declaration."""
 
 from dataclasses import asdict
 from pathlib import PurePosixPath
@@ -7,12 +7,12 @@ from uuid import UUID
 
 from headgate.model import FilePosition, NewArrival, RangePosition, Reason, State
 
-if TYPE_CHECKING:  # it holds polars, and `headgate up` and the embedded Prefect server do without
+if TYPE_CHECKING:  # it imports polars, which `headgate up` and the embedded Prefect server do without
     from headgate.pipeline import Pipeline
 
 
 def row_of(arrival: NewArrival, home: UUID | None, pipeline: "Pipeline | None") -> dict[str, object]:
-    """Make the row of a new arrival, as the statement `open` takes it."""
+    """Return the parameters of the statement `open` for a new arrival."""
     state, reason, detail = opening(arrival, pipeline)
     return {
         "identity": arrival.identity,
@@ -20,7 +20,7 @@ def row_of(arrival: NewArrival, home: UUID | None, pipeline: "Pipeline | None") 
         "source": arrival.source,
         "name": arrival.name,
         **_position(arrival.position),
-        # What is skipped is never the original of a duplicate: under another name the same bytes may be wanted.
+        # A skipped arrival is never the original of a duplicate: the same bytes may be wanted under another name.
         "content_key": None if state is State.SKIPPED else arrival.content_key,
         "spool": arrival.spool,
         "home": home if isinstance(arrival.position, FilePosition) else None,
@@ -35,13 +35,13 @@ def row_of(arrival: NewArrival, home: UUID | None, pipeline: "Pipeline | None") 
 
 
 def opening(arrival: NewArrival, pipeline: "Pipeline | None") -> tuple[State, str | None, str | None]:
-    """Say how an arrival begins: its state, the reason, and one sentence on it.
+    """Return an arrival's first state, the reason, and one sentence about it.
 
-    What is sent again was asked for by a person, so it meets all conditions and waits for no start.
+    A replay was asked for, so it skips the condition and waits for no start.
 
     Args:
-        arrival: what came.
-        pipeline: its declaration; None if this process does not know it.
+        arrival: the new arrival.
+        pipeline: its pipeline; None if this process does not know it.
 
     """
     if arrival.reason is not None:
@@ -56,7 +56,7 @@ def opening(arrival: NewArrival, pipeline: "Pipeline | None") -> tuple[State, st
 
 
 def _refusal(arrival: NewArrival, pipeline: "Pipeline") -> str | None:
-    """Why an arrival does not meet the condition of its pipeline; None if it does, or its messages tell."""
+    """Return why an arrival fails its pipeline's condition; None if it meets it, or only its messages can tell."""
     if pipeline.when is None:
         return None
     if isinstance(arrival.position, FilePosition):

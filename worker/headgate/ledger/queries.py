@@ -1,4 +1,4 @@
-"""The named statements of the .sql files here, as bytes: psycopg takes no text that is not a literal."""
+"""The named statements of the .sql files here, as bytes: psycopg's types accept a `str` only as a literal."""
 
 from importlib import resources
 

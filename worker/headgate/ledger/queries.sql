@@ -101,10 +101,10 @@ returning a.arrival_id, a.name, a.reason, a.attempts;
 
 -- name: claim
 -- Lease due arrivals to a run, leaving out starts that another live run of its home works on. The oldest due arrival
--- leads; the others must have the same start and the same number of attempts. Each earlier attempt cuts the batch to an
--- eighth, so that an arrival that kills its process is soon alone. A last attempt after failed ones is always made alone:
--- otherwise its neighbours would be given up with it. (`order by home` where home is null is for the index: after
--- `is null` alone, PostgreSQL does not know that the index is in order.)
+-- leads; the others must have the same start and the same number of attempts. Each earlier attempt cuts the batch to
+-- an eighth, so that an arrival that kills its process is soon alone. A last attempt after failed ones is always made
+-- alone: otherwise its neighbours would be given up with it. (`order by home` where home is null is for the index:
+-- after `is null` alone, PostgreSQL does not know that the index is in order.)
 with elsewhere as materialized (
     select t.start_id
     from headgate.ring as r join headgate.taken as t on t.holder = r.answered_by
@@ -250,7 +250,7 @@ where arrival_id = %(arrival_id)s and lease_epoch = %(epoch)s and state = 'claim
 returning arrival_id;
 
 -- name: postpone
--- Put a claimed arrival back for a cause that is not its own, such as an unavailable source; the attempt does not count.
+-- Put a claimed arrival back for a cause not its own, such as an unavailable source; the attempt does not count.
 update headgate.arrival
 set state = 'retry', due_at = now() + %(delay)s, reason = %(reason)s, detail = %(detail)s, attempts = attempts - 1
 where arrival_id = %(arrival_id)s and lease_epoch = %(epoch)s and state = 'claimed'
@@ -314,7 +314,7 @@ update headgate.arrival set state = 'held' where arrival_id = %(arrival_id)s and
 update headgate.arrival set state = 'ready', due_at = now(), attempts = 0 where arrival_id = %(arrival_id)s and state in ('held', 'parked') returning arrival_id;
 
 -- name: outstanding
--- For each pipeline in a home: its due files and its due ranges (which any home may work on), both counted up to `most`;
+-- For each pipeline in a home: its due files and due ranges (which any home may work on), both counted up to `most`;
 -- how many runs are at work on it there; and its unanswered rings.
 select
     asked.pipeline,
@@ -447,7 +447,7 @@ select holder, free_since, free and coalesce(free_since <= clock_timestamp() - %
 from looked;
 
 -- name: holders_lose
--- Make the claims of dead holders due now. Skips locked rows: a statement that briefly outlives its client still commits
+-- Make the claims of dead holders due now. Skips locked rows: a statement that briefly outlives its client commits
 -- them, and the next look finds them.
 update headgate.arrival as a
 set due_at = now()
@@ -659,8 +659,8 @@ delete from headgate.ring where left_at < now() - interval '1 day' or (answered_
 select pg_advisory_xact_lock(hashtextextended(format('%%s %%s %%s', %(pipeline)s::text, %(source)s::text, %(cluster)s::text), 0));
 
 -- name: cursor_first
--- Whether nobody has begun this source yet. A separate statement after `cursor_lock`, because a statement that waits for
--- the lock itself has a snapshot from before the wait.
+-- Whether nobody has begun this source yet. A separate statement after `cursor_lock`, because one that waits for the
+-- lock itself has a snapshot from before the wait.
 select not exists (select from headgate.cursor
                    where pipeline = %(pipeline)s and source = %(source)s and cluster = %(cluster)s) as first;
 

@@ -1,4 +1,4 @@
-"""What rules ask for, each once: an event may come twice, and a run may be started again."""
+"""Requests of rules, each answered once: an event may come twice, and a run may be started again."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,15 +6,15 @@ from datetime import timedelta
 from headgate.ledger.database import Connection, Database
 from headgate.ledger.queries import QUERIES
 
-LEASE = timedelta(minutes=10)  # a run that has not answered for this long does not keep others from the request
+LEASE = timedelta(minutes=10)  # after this long without an answer, another run may take the request
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """A request that another run took before."""
+    """A request that another run took earlier."""
 
-    asked_by: str  # the flow run
-    answer: str | None  # None: it is at work
+    asked_by: str  # the flow run's id
+    answer: str | None  # None: it is still at work
 
 
 class Requests:
@@ -32,11 +32,11 @@ class Requests:
         """Take a request for a run.
 
         Args:
-            key: tells the request from all others.
-            by: the flow run; the same one may take it again until it is answered.
+            key: identifies the request.
+            by: the flow run's id; the same run may take the request again until it is answered.
 
         Returns:
-            None: it is this run's. Else who has it, and what was answered.
+            None if the request is now this run's; otherwise who has it, and the answer.
 
         """
         with self._database.transaction() as connection:
@@ -52,10 +52,10 @@ class Requests:
             connection.execute(QUERIES["give_request_back"], {"key": key, "by": by})
 
     def end(self, connection: Connection, key: str, answer: str) -> None:
-        """Record what was done, in the transaction that did it where there is one."""
+        """Record the answer, if possible in the transaction that did what was asked."""
         connection.execute(QUERIES["end_request"], {"key": key, "answer": answer})
 
     def forget(self) -> None:
-        """Forget requests that no event can ask for again."""
+        """Forget requests so old that no event repeats them."""
         with self._database.transaction() as connection:
             connection.execute(QUERIES["forget_requests"])

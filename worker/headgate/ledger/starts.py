@@ -1,7 +1,7 @@
 """Starts: which parked arrivals may be claimed now. The announcer asks, and so do runs that nobody rang for.
 
-The decision is a pure function; here its facts are read and its answer is written, one pipeline at a time and under its
-lock. So nothing starts twice, whoever asks, and nothing depends on the clock of a process.
+The decision is a pure function; this module reads its facts and writes its answer, one pipeline at a time and under its
+lock. So nothing starts twice, whoever asks, and only the database's clock counts.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import structlog
 from headgate.ledger.database import Connection, Database
 from headgate.ledger.queries import QUERIES
 
-if TYPE_CHECKING:  # it holds polars, and `headgate up` and the embedded Prefect server do without
+if TYPE_CHECKING:  # it imports polars, which `headgate up` and the embedded Prefect server do without
     from headgate.pipeline import Pipeline
     from headgate.pipeline.pacing import Decision
 
@@ -24,7 +24,7 @@ class Starts:
     """The starts of the ledger.
 
     Args:
-        database: of the ledger.
+        database: the ledger's database.
 
     Raises:
         LedgerUnavailable: from any method, when the database does not answer.
@@ -35,7 +35,7 @@ class Starts:
         self._database = database
 
     def watch(self) -> datetime:
-        """When somebody began to watch, by the clock of the ledger."""
+        """Return the ledger's time, to be passed as `watched_since` by an announcer that begins now."""
         with self._database.transaction() as connection:
             row = connection.execute("select clock_timestamp() as now").fetchone()
         if row is None:
@@ -53,12 +53,12 @@ class Starts:
         """Make the starts that are due.
 
         Args:
-            pipelines: whose.
-            patience: for so long the start of a schedule is left to the schedule on the Prefect server.
-            watched_since: a quiet period that began before proves nothing: nobody took anything in.
+            pipelines: the pipelines whose starts are made.
+            patience: for this long, a scheduled start is left to the schedule on the Prefect server.
+            watched_since: a quiet period that began earlier proves nothing, because nothing was taken in.
 
         Returns:
-            When to come again, if nothing happens before; None: not before something does.
+            How long until the next call is needed if nothing happens before; None: not until something does.
 
         """
         with self._database.transaction() as connection:
@@ -73,10 +73,10 @@ class Starts:
         return min(waits, default=None)
 
     def ask(self, pipeline: "Pipeline", *, most: int | None = None) -> None:
-        """Ask for a start now, as a person or a rule; if the rate does not allow it, it is made when it does.
+        """Ask for a start now, for a person or a rule; if the rate does not allow it yet, it is made once it does.
 
         Args:
-            pipeline: that is to run.
+            pipeline: the pipeline to start.
             most: let at most this many arrivals go; None: all that a start lets go.
 
         """
@@ -86,7 +86,7 @@ class Starts:
             _make(connection, pipeline, most=most)
 
     def let_go(self, pipeline: "Pipeline", arrival_id: int) -> None:
-        """Let one parked arrival be claimed, whatever the start and the rate say: a person wants it now."""
+        """Let one parked arrival be claimed, whatever start and rate say, because a person asked for it."""
         with self._database.transaction() as connection:
             connection.execute(QUERIES["let_one_go"], {"pipeline": pipeline.name, "arrival_id": arrival_id})
 
@@ -99,7 +99,7 @@ def _make(
     watched_since: datetime | None = None,
     most: int | None = None,
 ) -> timedelta | None:
-    """Make the start of a pipeline that is due, if one is; how long until the next decision, None if nobody knows."""
+    """Make a pipeline's start if one is due; return how long until the next decision, None if it is unknown."""
     from headgate.pipeline.pacing import decide  # noqa: PLC0415 - as above
     from headgate.pipeline.parked import Parked  # noqa: PLC0415 - as above
 
@@ -107,7 +107,7 @@ def _make(
     pace = connection.execute(QUERIES["pace_lock"], asked).fetchone()
     found = connection.execute(QUERIES["waiting"], {**asked, "most": pipeline.looks_at}).fetchone()
     if pace is None or found is None:
-        return None  # another has let it go meanwhile
+        return None  # somebody else has let its arrivals go meanwhile
     after = getattr(start, "pipelines", ())
     persisted = connection.execute(QUERIES["persisted_since_start"], {**asked, "after": list(after)}) if after else ()
     recent = connection.execute(QUERIES["recent_starts"], {**asked, "period": rate.period}) if rate else ()
@@ -129,7 +129,7 @@ def _let_go(connection: Connection, pipeline: "Pipeline", decision: "Decision", 
     asked = {"pipeline": pipeline.name, "due_at": decision.due_at, "cost": decision.cost, "take": take}
     row = connection.execute(QUERIES["start"], asked).fetchone()
     start_id = row["start_id"] if row else 0
-    # Where each arrival is a start of its own, a run may take those of several: they belong to none.
+    # If each arrival is a start of its own, one run may claim several: they belong to no start.
     of_start = start_id if pipeline.start.parks else 0
     arrivals = connection.execute(QUERIES["let_go"], {**asked, "of_start": of_start}).rowcount
     connection.execute(QUERIES["started"], {"start_id": start_id, "arrivals": arrivals})

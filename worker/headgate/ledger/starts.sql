@@ -32,7 +32,7 @@ where pipeline = %(pipeline)s and started_at > clock_timestamp() - %(period)s::i
 order by started_at;
 
 -- name: persisted_since_start
--- When the pipelines in `after` persisted rows since this pipeline's last start; no rows unless all of them have. Several
+-- When the pipelines in `after` persisted rows since this pipeline's last start; empty unless all of them have. Several
 -- times of one pipeline in a row are reduced to the first and the last.
 with since as (
     select coalesce(max(due_at), '-infinity') as at from headgate.start where pipeline = %(pipeline)s
