@@ -163,7 +163,7 @@ class Arrivals:
             if result is None:
                 result = connection.execute(QUERIES["open_duplicate"], row).fetchone()  # noqa: PLW2901 - as above
             if result is None:
-                # The arrival with the same content was rejected between the two statements: nothing blocks this one now.
+                # The arrival with the same content was rejected between the two statements, so this one can open now.
                 result = connection.execute(QUERIES["open"], row).fetchone()  # noqa: PLW2901 - as above
             if result is None:
                 raise AssertionError("an arrival is new, known or a duplicate")

@@ -1,4 +1,4 @@
-"""Claims: arrivals leased by a run, worked on, and ended under the epoch of the lease."""
+"""Claims: a run leases arrivals, works on them, and ends them under the epoch of its lease."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -19,18 +19,18 @@ from headgate.ledger.queries import QUERIES
 from headgate.ledger.retry_delay import delay_after
 from headgate.model import Claim, ClaimedArrival, Fact, RangePosition, Reason, Stage, State
 
-if TYPE_CHECKING:  # it holds polars, and `headgate up` and the embedded Prefect server do without
+if TYPE_CHECKING:  # it imports polars, which `headgate up` and the embedded Prefect server do without
     from headgate.pipeline import Pipeline
 
-MOST_NAMED = 100  # arrivals that one fact names
-TO_ITS_END = 2**62  # rows committed of an arrival that is done
+MOST_NAMED = 100  # the most arrivals that one fact names
+TO_ITS_END = 2**62  # stands for all rows: the arrival is done
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one commit holds of one arrival. A delete that a tombstone asked for counts as persisted."""
+    """The part of one arrival in one commit. A delete requested by a tombstone counts as persisted."""
 
     arrival_id: int
     epoch: int
@@ -38,12 +38,12 @@ class Part:
     rows_in: int
     rows_persisted: int
     rows_dead: int
-    ended: bool  # it is the arrival's last
+    ended: bool  # this is the arrival's last part
     rows_skipped: int = 0
 
 
 class Claims:
-    """Leases on arrivals of one pipeline, held by one run: of files of its own home, and of ranges.
+    """Leases that runs hold on arrivals of one pipeline: on files of their own home, and on ranges.
 
     Raises:
         LedgerUnavailable: from any method, when the database does not answer.
@@ -64,17 +64,17 @@ class Claims:
         limit: int | None = None,
         start: int | None = None,
     ) -> Claim:
-        """Lease what is due and belongs to one start, up to the pipeline's limits; the attempt counts from here on.
+        """Lease due arrivals of one start, up to the pipeline's limits; the attempt counts from here on.
 
         Args:
-            pipeline: whose arrivals.
-            holder: who leases; no two executions share a name, even of one flow run.
-            only: this arrival and no other.
-            limit: at the most so many arrivals.
-            start: of this start and no other; None: of the one that the oldest due arrival belongs to.
+            pipeline: the pipeline whose arrivals are leased.
+            holder: the name of the execution; unique even among executions of one flow run.
+            only: lease only this arrival.
+            limit: lease at most this many arrivals.
+            start: lease only arrivals of this start; None: of the oldest due arrival's start.
 
         Raises:
-            HomeUnavailable: the home of this process cannot be used, and there are no ranges.
+            HomeUnavailable: the home of this process cannot be used, and no ranges are due.
 
         """
         asked: dict[str, object] = {
@@ -96,7 +96,7 @@ class Claims:
                 connection.execute(QUERIES["set_aside_arrival"], {"ids": ids, "stage": Stage.PARSE})
                 connection.execute(QUERIES["post_rejected"], {"ids": ids, "kind": Fact.REJECTED})
             if pipeline.start.parks:
-                connection.execute(QUERIES["pace_lock"], asked)  # or two runs could begin with one start
+                connection.execute(QUERIES["pace_lock"], asked)  # otherwise two runs could take the same start
             rows = connection.execute(QUERIES["claim"], asked).fetchall()
             if rows and rows[0]["start_id"]:
                 connection.execute(QUERIES["take_start"], {"start_id": rows[0]["start_id"], "holder": holder})
@@ -121,7 +121,7 @@ class Claims:
         limit: int | None = None,
         start: int | None = None,  # noqa: ARG002 - as of a claim; a dry run makes one alone
     ) -> Claim:
-        """See what a claim would lease, parked arrivals included, and lease nothing: for a dry run."""
+        """Return what a claim would lease, and parked arrivals, without leasing anything: for a dry run."""
         asked: dict[str, object] = {
             "pipeline": pipeline.name,
             "only": only,
@@ -135,25 +135,26 @@ class Claims:
         return Claim(pipeline.name, holder, tuple(_claimed(row) for row in rows))
 
     def holding(self, holder: str, heard: Callable[[str], None] = lambda _: None) -> AbstractContextManager[Holding]:
-        """Renew all that a run holds, and show that it lives, in a session of its own.
+        """Renew all of a run's leases and show that it is alive, in a separate database session.
 
         Args:
             holder: the name that it claims under.
-            heard: called, from a thread, with the pipeline of which something arrived; "" if that may have been missed.
+            heard: called in a thread with the pipeline that something arrived for; with "" if arrivals may have been
+                missed.
 
         """
         return holding(self._database, holder, lease=self._lease, heard=heard)
 
     def fence(self, connection: Connection, epochs: Mapping[int, int]) -> dict[int, int]:
-        """Lock arrivals for the rest of the transaction and make sure that they are still ours.
+        """Lock arrivals for the rest of the transaction, and make sure that they are still ours.
 
         Args:
-            connection: in the transaction that will write for them.
-            epochs: of each arrival, the epoch of our claim.
+            connection: the connection in the transaction that will write for them.
+            epochs: the epoch of our claim on each arrival.
 
         Returns:
-            Of each arrival, the row up to which all is committed already. An arrival that our own epoch has ended
-            (its commit was in doubt) counts as committed to its end.
+            For each arrival, the row up to which all is committed. An arrival that is done under our own epoch, because
+            a commit in doubt succeeded, counts as committed to its end.
 
         Raises:
             Fenced: the lease ran out, or another run holds the arrival. Nothing may be written.
@@ -185,16 +186,16 @@ class Claims:
         since_enriched: timedelta | None = None,
         skipping: str | None = None,
     ) -> None:
-        """Record in the transaction that wrote the rows what it holds, and what is to be told of it.
+        """Record the progress of arrivals and post the facts about it, in the transaction that wrote the rows.
 
         Args:
-            connection: in the transaction that fenced and wrote.
-            pipeline: its name.
-            parts: what it holds of each arrival.
-            dead: of each reason, how many dead letters it holds.
+            connection: the connection in the transaction that fenced and wrote.
+            pipeline: the pipeline's name.
+            parts: the part of each arrival in this commit.
+            dead: the number of dead letters in this commit, by reason.
             since_parsed: how long ago the claim was parsed.
             since_enriched: how long ago it was enriched.
-            skipping: why messages of it were skipped, if any were, as a sentence.
+            skipping: why messages were skipped, as a sentence; used only if any were.
 
         """
         connection.execute(
@@ -229,7 +230,7 @@ class Claims:
             connection.execute(QUERIES["post_of"], {**_post(Fact.DEAD_LETTERED, pipeline, facts), "ids": bad})
 
     def reject(self, arrival: ClaimedArrival, stage: Stage, error: ArrivalRejected) -> None:
-        """Give up a claimed arrival; its bytes are kept and a dead letter stands for it.
+        """Give up a claimed arrival: its bytes are kept, and it gets a dead letter.
 
         Raises:
             Fenced: the claim was lost.
@@ -238,10 +239,10 @@ class Claims:
         self._end_attempt("reject", arrival, stage, reason=error.reason, detail=error.detail)
 
     def retry(self, pipeline: "Pipeline", arrival: ClaimedArrival, stage: Stage, error: Exception) -> timedelta | None:
-        """Put a claimed arrival back for a later attempt, or give it up if there is none left.
+        """Put a claimed arrival back for a later attempt, or give it up if no attempts are left.
 
         Returns:
-            When it comes due, or None if it was given up.
+            How long until it is due again, or None if it was given up.
 
         Raises:
             Fenced: the claim was lost.
@@ -256,7 +257,9 @@ class Claims:
         return delay
 
     def postpone(self, arrival: ClaimedArrival, stage: Stage, error: Exception, delay: timedelta) -> None:
-        """Put a claimed arrival back because what it, or one beside it, is read from is away: no attempt of its own.
+        """Put a claimed arrival back without counting the attempt, because its own content did not cause the failure.
+
+        Its source or home is unavailable, others used up the time, or its pipeline cannot go on.
 
         Raises:
             Fenced: the claim was lost.
@@ -267,7 +270,7 @@ class Claims:
     def _end_attempt(self, query: str, arrival: ClaimedArrival, stage: Stage, **values: object) -> None:
         with self._database.transaction() as connection:
             asked = {"arrival_id": arrival.arrival_id, "epoch": arrival.epoch, **values}
-            # The text may quote a file's name or its bytes; a text that PostgreSQL refuses would end no attempt.
+            # It may quote a file's name or bytes. If PostgreSQL refused the text, the attempt would not be ended.
             asked["detail"] = _storable(str(values["detail"]))
             if connection.execute(QUERIES[query], asked).fetchone() is None:
                 raise Fenced(f"The claim on arrival {arrival.arrival_id} was lost; another run has it or will.")
@@ -280,10 +283,11 @@ class Claims:
         """Hand claimed arrivals back because the run was interrupted: the attempt does not count.
 
         Args:
-            arrivals: as this very process claimed them. What it no longer holds, or held for too long, is left alone.
+            arrivals: the arrivals as this process claimed them. Those that it no longer holds, or whose lease ran out,
+                are left alone.
 
         Returns:
-            How many were handed back.
+            The number of arrivals handed back.
 
         """
         asked = {"ids": [each.arrival_id for each in arrivals], "epochs": [each.epoch for each in arrivals]}

@@ -1,7 +1,7 @@
-"""Holders that died: their locks are free, so what they had claimed is due at once, without a wait for their leases.
+"""Dead holders: their locks are free, so their claims are due at once instead of when the leases run out.
 
-The lease stays what fences: a holder that is taken for dead and is not, because its session broke, finds its claims
-lost when it comes to commit. So a mistake here costs an attempt, and never a row.
+The lease still fences: a live holder that is taken for dead, because its session broke, finds its claims lost when it
+commits. So a mistake here costs an attempt, never a row.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ import structlog
 from headgate.ledger.database import Connection, Database
 from headgate.ledger.queries import QUERIES
 
-# From the first look that finds a lock free until its holder counts as dead: PostgreSQL may have been started again, or
-# a connection cut, and a holder that lives takes its lock again within a quarter of this.
+# Time from the first look that finds a lock free until its holder counts as dead. PostgreSQL may have restarted, or a
+# connection broken; a live holder takes its lock again within a quarter of this.
 GRACE = timedelta(seconds=1)
 
 log = structlog.get_logger()
@@ -29,10 +29,10 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Buried:
-    """What a look found."""
+    """The result of a look."""
 
-    gone: tuple[Gone, ...]  # holders that died
-    left: int  # holders that live, as far as anybody knows yet
+    gone: tuple[Gone, ...]
+    left: int  # the number of holders not known to be dead
 
 
 class Holders:
@@ -47,13 +47,13 @@ class Holders:
         self._database = database
 
     def bury(self) -> "Buried":
-        """Find dead holders, and free what they held; those found now for the first time get a moment of grace."""
+        """Find dead holders and free their claims; a lock found free for the first time gets the grace."""
         with self._database.transaction() as connection:
             return bury(connection)
 
 
 def bury(connection: Connection) -> "Buried":
-    """Do the same within a transaction."""
+    """Find dead holders and free their claims, in the caller's transaction."""
     looked = connection.execute(QUERIES["holders_look"], {"grace": GRACE}).fetchall()
     since = {row["holder"]: row["free_since"] for row in looked if row["dead"]}
     if not since:

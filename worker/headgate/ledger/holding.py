@@ -1,7 +1,7 @@
-"""Holding: a session of its own, in which a run holds the lock that says it lives, renews its leases and listens.
+"""Holding: a separate database session in which a run holds its liveness lock, renews its leases and listens.
 
-The lock is free the moment the process is gone. Where a session is no session, behind a pooler that gives each
-transaction another connection, there is no lock, and the leases alone say who lives.
+The lock is free as soon as the process is gone. Behind a pooler that gives each transaction another connection, no
+session can hold a lock, and only the leases show which runs are alive.
 """
 
 import os
@@ -20,21 +20,21 @@ from headgate.errors import HeadgateError
 from headgate.ledger.database import Connection, Database
 from headgate.ledger.queries import QUERIES
 
-AGAIN_AFTER = 0.25  # seconds between two tries to take the lock again; much less than the grace of `Holders`
+AGAIN_AFTER = 0.25  # seconds between two tries to take the lock or to connect; well below the grace of `Holders`
 CHANNEL: LiteralString = "headgate"
 
 log = structlog.get_logger()
 
 
 class Holding:
-    """The session of one holder, kept by a thread until it is stopped; one that breaks is made again.
+    """The session of one holder, kept by a thread until it is stopped; a broken session is replaced.
 
     Args:
-        database: of the ledger.
+        database: the ledger's database.
         holder: the name that claims are held under.
-        lease: how long they hold without being renewed.
-        heard: called, from the thread, with the pipeline of which something arrived; with "" when some of that may have
-            been missed.
+        lease: how long claims hold without being renewed.
+        heard: called in the thread with the pipeline that something arrived for; with "" if arrivals may have been
+            missed.
 
     """
 
@@ -51,14 +51,14 @@ class Holding:
         self._woken, self._wake = os.pipe()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self._renew_at = monotonic() + self._every
-        self.is_deaf = False  # nobody will be told of arrivals: the session is no session
+        self.is_deaf = False  # behind such a pooler, no notification of arrivals comes
 
     def start(self) -> None:
-        """Begin; nobody has to wait for the lock, for the leases hold without it."""
+        """Start the thread. Callers need not wait for the lock: the leases hold without it."""
         self._thread.start()
 
     def retire(self) -> None:
-        """Take no lock from here on: the holder is about to leave the ledger, and must not come back by its session."""
+        """Take no lock from now on: the holder is about to leave the ledger, and the session must not bring it back."""
         with self._taking:
             self._retired = True
 
@@ -76,12 +76,12 @@ class Holding:
                 with self._database.listening(CHANNEL) as connection:
                     self._serve(connection)
             except HeadgateError as error:
-                # If PostgreSQL is back soon, so is the lock. Else the next renewal may be in time, or the fence holds.
+                # If PostgreSQL is back soon, so is the lock. If not, the next renewal may be in time, or the fence holds.
                 log.info("leases are not renewed now; another session is made", action="hold", error=str(error))
                 crashpoint("hold.session-lost")
             except Exception:
                 log.exception("leases are not renewed now; another session is made", action="hold")
-            self._renew_at = 0.0  # as soon as there is a session again: it may have taken long
+            self._renew_at = 0.0  # as soon as a session exists again, because that may have taken long
             self._stopped.wait(AGAIN_AFTER)
 
     def _serve(self, connection: Connection) -> None:
@@ -105,7 +105,7 @@ class Holding:
             select.select([connection.fileno(), self._woken], [], [], max(0.0, left))
 
     def _takes_lock(self, connection: Connection) -> bool:
-        """Take the lock, and say so; false if our last session has it still, for PostgreSQL has not seen its end."""
+        """Take and record the lock; return False if our last session, whose end PostgreSQL has not seen, has it."""
         with self._taking:
             if self._retired:
                 return True
@@ -126,7 +126,7 @@ class Holding:
 def holding(
     database: Database, holder: str, *, lease: timedelta, heard: Callable[[str], None] = lambda _: None
 ) -> Iterator[Holding]:
-    """Hold for as long as this lasts."""
+    """Keep a `Holding` while the context is open."""
     made = Holding(database, holder, lease=lease, heard=heard)
     made.start()
     try:

@@ -1,4 +1,4 @@
-"""Holds: pipelines that cannot go on before a person puts something right, and the one line that says what."""
+"""Holds: pipelines that cannot go on until a person fixes something, each with one line that says what."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,7 +30,7 @@ class Holds:
     """The holds of the ledger.
 
     Args:
-        database: of the ledger.
+        database: the ledger's database.
 
     Raises:
         LedgerUnavailable: from any method, when the database does not answer.
@@ -41,7 +41,7 @@ class Holds:
         self._database = database
 
     def put(self, pipeline: str, cause: str) -> None:
-        """Hold a pipeline: nobody is rung for it for a while, then one arrival is tried."""
+        """Hold a pipeline: no rings go out for it for a while, then one arrival is tried."""
         cause = " ".join(cause.split())[:LONGEST_CAUSE].replace("\0", "")
         with self._database.transaction() as connection:
             asked = {"pipeline": pipeline, "cause": cause, "first": FIRST, "longest": LONGEST}
@@ -50,12 +50,12 @@ class Holds:
             log.error("pipeline held; it goes on by itself once this is put right", action="hold", cause=cause)
 
     def lift(self, pipeline: str) -> None:
-        """Let a pipeline go on, with all that waited for it."""
+        """Release a pipeline and make the arrivals that waited for it due."""
         with self._database.transaction() as connection:
             connection.execute(QUERIES["hold_lift"], {"pipeline": pipeline})
         log.info("pipeline goes on: what held it was put right", action="hold", pipeline=pipeline)
 
     def find(self) -> dict[str, Hold]:
-        """All holds, by the pipeline."""
+        """Return all holds by pipeline."""
         with self._database.transaction() as connection, connection.cursor(row_factory=class_row(Hold)) as cursor:
             return {each.pipeline: each for each in cursor.execute(QUERIES["holds"])}

@@ -1,4 +1,4 @@
-"""Processes: each of ours says in the ledger that it is at work, so that `doctor` and `status` see one that is not."""
+"""Processes: each of ours records its heartbeat in the ledger, so that `doctor` and `status` notice a missing one."""
 
 import os
 import socket
@@ -17,13 +17,13 @@ from headgate.ledger.queries import QUERIES
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A process, or one of the two that `headgate listen` is, as it says of itself."""
+    """A process as it reports itself, or one of the roles of `headgate listen`: listener, topics, announcer."""
 
     kind: str  # listener, topics, announcer, worker, up
     home: Path
     pipelines: str  # as package.module:name
-    digest: str  # of the declarations' source
-    names: tuple[str, ...]  # of the pipelines
+    digest: str  # the digest of the declarations' source
+    names: tuple[str, ...]  # the pipelines' names
     process_id: UUID = field(default_factory=uuid4)
 
 
@@ -49,7 +49,7 @@ class ProcessRecord:
 
     @property
     def where(self) -> str:
-        """On which host, and which process there."""
+        """The host and the process id."""
         return f"{self.host}, process {self.pid}"
 
 
@@ -57,7 +57,7 @@ class Processes:
     """The processes that the ledger knows.
 
     Args:
-        database: of the ledger.
+        database: the ledger's database.
 
     Raises:
         LedgerUnavailable: from any method, when the database does not answer.
@@ -68,11 +68,11 @@ class Processes:
         self._database = database
 
     def beat(self, member: Member, *, trouble: str | None, lease: timedelta) -> None:
-        """Say that a process is at work.
+        """Record that a process is at work.
 
         Args:
-            member: which.
-            trouble: what keeps it from its work, one sentence.
+            member: the process.
+            trouble: what keeps it from its work, as a sentence; None: nothing.
             lease: without another beat, it counts as dead after this time.
 
         """
@@ -96,12 +96,12 @@ class Processes:
             )
 
     def leave(self, members: Sequence[Member]) -> None:
-        """Say that these ended as they should."""
+        """Record that these ended normally."""
         with self._database.transaction() as connection:
             connection.execute(QUERIES["process_leave"], {"ids": [each.process_id for each in members]})
 
     def find(self) -> list[ProcessRecord]:
-        """All that were at work within the last day."""
+        """Return all processes that were at work within the last day."""
         shown = class_row(ProcessRecord)
         with self._database.transaction() as connection, connection.cursor(row_factory=shown) as cursor:
             return cursor.execute(QUERIES["processes"]).fetchall()

@@ -1,4 +1,4 @@
-"""Rings of the doorbell: what is owed, what was rung, who answered, and what goes out through the outbox."""
+"""Rings of the doorbell: which are owed, rung and answered, and the outbox, through which facts are published."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from psycopg.rows import class_row
 from headgate.ledger.database import Database
 from headgate.ledger.queries import QUERIES
 
-OUTBOX_BATCH = 100  # facts that are published at once
+OUTBOX_BATCH = 100  # facts published at once
 
 
 @dataclass(frozen=True, slots=True)
 class Outstanding:
-    """What one pipeline has to do, who works on it, and which rings nobody answered."""
+    """A pipeline's due arrivals in a home, the runs at work on it there, and its unanswered rings."""
 
-    claimable: int  # files of the home due now, counted up to what was asked for
-    next_due_in: timedelta | None  # until the next one comes due
+    claimable: int  # files of the home due now, counted up to the given limit
+    next_due_in: timedelta | None  # until the next arrival is due
     busy: int  # runs that answered and are alive
-    unanswered: int  # rings that nobody answered yet
-    rung: int | None  # the highest rung among them
-    oldest_ring_age: timedelta | None  # the age of the oldest among them
+    unanswered: int  # rings that nobody has answered yet
+    rung: int | None  # the highest rung among the unanswered rings
+    oldest_ring_age: timedelta | None  # the age of the oldest of them
     ranges: int = 0  # ranges due now, which any home may work on
 
 
@@ -51,11 +51,11 @@ class Rings:
         self._lease = lease
 
     def outstanding(self, most: Mapping[str, int], home: UUID | None) -> dict[str, Outstanding]:
-        """See what pipelines are owed in a home.
+        """Return the outstanding work of pipelines in a home.
 
         Args:
-            most: of each pipeline, up to how many arrivals are counted, so that a look costs the same whatever waits.
-            home: whose files, rings and runs.
+            most: how many arrivals to count at most, by pipeline, so that the cost does not grow with the backlog.
+            home: the home whose files, rings and runs count.
 
         """
         asked = {"pipelines": list(most), "most": list(most.values()), "home": home}
@@ -65,7 +65,7 @@ class Rings:
             }
 
     def ring(self, ring_id: UUID, pipeline: str, rung: int, *, direct: bool, home: UUID | None) -> None:
-        """Record a ring before it is rung; it takes the place of those that nobody answered."""
+        """Record a ring before it is rung; one above rung 0 replaces the unanswered rings."""
         with self._database.transaction() as connection:
             if rung:
                 connection.execute(QUERIES["give_up_rings"], {"pipeline": pipeline, "home": home})
@@ -77,18 +77,19 @@ class Rings:
         self._execute("unring", ring_id=ring_id)
 
     def give_up(self, pipeline: str, home: UUID | None) -> None:
-        """Close rings that need no answer any more: there is nothing left to claim."""
+        """Close rings that no longer need an answer, because nothing is left to claim."""
         self._execute("give_up_rings", pipeline=pipeline, home=home)
 
     def wait_longer(self, pipeline: str, home: UUID | None) -> None:
-        """Count the wait of the open rings anew: runs are queued already, and more rings would not help."""
+        """Restart the wait of the open rings: runs are queued already, so more rings would not help."""
         self._execute("wait_longer", pipeline=pipeline, home=home)
 
     def answer(self, ring_id: UUID, pipeline: str, holder: str, home: UUID | None) -> datetime | None:
-        """Record that a run has come, for a ring or by itself, and that it is alive.
+        """Record that a run has begun, for a ring or without one, and that it is alive.
 
         Returns:
-            When the last arrival came that a run of this pipeline worked on before, in this home.
+            When the last arrival of the previous run of this pipeline in this home came, or when that run was rung if
+            no arrival is recorded; None without a previous run.
 
         """
         asked = {"ring_id": ring_id, "pipeline": pipeline, "holder": holder, "home": home, "lease": self._lease}
@@ -101,41 +102,44 @@ class Rings:
         """Record that a run is over, and wake the announcer.
 
         Args:
-            holder: the run.
-            last_arrival: when the last arrival came that it worked on.
+            holder: the holder's name.
+            last_arrival: when the last arrival that it worked on came.
 
         """
         self._execute("leave", holder=holder, last_arrival_at=last_arrival)
 
     def lead(self, holder: str) -> bool:
-        """Be the one that rings, for a lease; whether nobody else is. Only for where a session cannot hold a lock."""
+        """Become or stay the only announcer for one lease; return whether that worked.
+
+        Used only where a session cannot hold a lock.
+        """
         asked = {"role": "announcer", "holder": holder, "lease": self._lease}
         with self._database.transaction() as connection:
             return connection.execute(QUERIES["lead"], asked).fetchone() is not None
 
     def usual_answer(self) -> timedelta | None:
-        """How long first rings wait for their answers, most of the time; None while too few were answered."""
+        """Return how long recent first rings waited for an answer (90th percentile); None if too few were answered."""
         with self._database.transaction() as connection:
             row = connection.execute(QUERIES["usual_answers"]).fetchone()
         return None if row is None else row["wait"]
 
     def close_dead(self) -> None:
-        """Close the rings of runs that have not said for two leases that they are alive."""
+        """Close the rings of runs that have not renewed their lease for two leases."""
         self._execute("close_dead_rings", lease=self._lease)
 
     def over(self, holders: Sequence[str]) -> dict[str, bool]:
-        """Say of each of these runs that the ledger knows whether it is over."""
+        """Return for each of these holders that the ledger knows whether its run is over."""
         with self._database.transaction() as connection:
             rows = connection.execute(QUERIES["over"], {"holders": list(holders)})
             return {row["holder"]: row["over"] for row in rows}
 
     def posted(self, limit: int = OUTBOX_BATCH) -> list[Posted]:
-        """The oldest facts in the outbox."""
+        """Return the oldest facts in the outbox."""
         with self._database.transaction() as connection, connection.cursor(row_factory=class_row(Posted)) as cursor:
             return cursor.execute(QUERIES["outbox_next"], {"limit": limit}).fetchall()
 
     def sent(self, ids: Sequence[int]) -> None:
-        """Take facts that were published out of the outbox."""
+        """Remove published facts from the outbox."""
         self._execute("outbox_sent", ids=list(ids))
 
     def _execute(self, query: str, **values: object) -> None:

@@ -1,4 +1,4 @@
-"""Sources that are paused: a durable state that every listener respects."""
+"""Paused sources: a durable state that every listener respects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """A source that nothing is taken in from."""
+    """A source from which nothing is taken in."""
 
     pipeline: str
     source: str
@@ -29,7 +29,7 @@ class Paused:
 
 
 class Sources:
-    """What the ledger knows of sources.
+    """The ledger's record of which sources are paused.
 
     Raises:
         LedgerUnavailable: from any method, when the database does not answer.
@@ -40,27 +40,27 @@ class Sources:
         self._database = database
 
     def paused(self) -> dict[tuple[str, str], Paused]:
-        """The paused sources, by pipeline and name."""
+        """Return the paused sources by pipeline and name."""
         with self._database.transaction() as connection, connection.cursor(row_factory=class_row(Paused)) as cursor:
             return {(each.pipeline, each.source): each for each in cursor.execute(QUERIES["paused_sources"])}
 
     def pause(
         self, connection: Connection, pipeline: str, sources: Sequence[str], *, by: str, reason: str
     ) -> list[str]:
-        """Take nothing in from these sources until they are resumed; which of them were not paused before."""
+        """Take nothing in from these sources until they are resumed; return those that this call paused."""
         return self._change(connection, "pause", pipeline, sources, by=by, reason=reason)
 
     def resume(
         self, connection: Connection, pipeline: str, sources: Sequence[str], *, by: str, reason: str
     ) -> list[str]:
-        """Take in from these sources again; which of them were paused."""
+        """Take in from these sources again; return those that were paused."""
         return self._change(connection, "resume", pipeline, sources, by=by, reason=reason)
 
     def _change(  # noqa: PLR0913 - one a column
         self, connection: Connection, change: str, pipeline: str, sources: Sequence[str], *, by: str, reason: str
     ) -> list[str]:
         changed = []
-        for source in sorted(sources):  # in one order everywhere, so that two changes never wait for each other
+        for source in sorted(sources):  # in the same order everywhere, so that two changes cannot deadlock
             asked = {"pipeline": pipeline, "source": source, "by": by, "reason": reason}
             if connection.execute(QUERIES[f"{change}_source"], asked).fetchone() is None:
                 continue

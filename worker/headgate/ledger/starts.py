@@ -55,7 +55,7 @@ class Starts:
         Args:
             pipelines: the pipelines whose starts are made.
             patience: for this long, a scheduled start is left to the schedule on the Prefect server.
-            watched_since: a quiet period that began earlier proves nothing, because nothing was taken in.
+            watched_since: a quiet period starts here at the earliest, because nothing was taken in before.
 
         Returns:
             How long until the next call is needed if nothing happens before; None: not until something does.

@@ -1,4 +1,4 @@
-"""Errors of a database in words: what happened, to which database, and what to do."""
+"""Database errors in words: what happened, at which database, and what to do."""
 
 import re
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ NO_CONNECT = re.compile(r"permission denied for database|does not have CONNECT p
 
 
 def told(error: psycopg.Error, url: str) -> HeadgateError:
-    """Say what an error of a database means, in one line: the cause, and what to do.
+    """Return our error for a database error, with the cause and the remedy in one line.
 
     Args:
-        error: whatever psycopg raised.
-        url: where the database is; its password is not shown.
+        error: the error that psycopg raised.
+        url: the database's URL; its password is not shown.
 
     """
     given = parsed(url)
@@ -37,9 +37,9 @@ def told(error: psycopg.Error, url: str) -> HeadgateError:
 
 
 def _remedy(error: psycopg.Error, given: Mapping[str, object]) -> str:
-    """Say what to do, as a statement to run where there is one."""
+    """Return what to do, as an SQL statement where one helps."""
     user, dbname = str(given.get("user", "the user")), str(given.get("dbname", "the database"))
-    # A connection that was refused has no SQLSTATE, only the server's text.
+    # A refused connection has no SQLSTATE, only the server's text.
     if error.sqlstate == "3D000" or MISSING_DATABASE.search(str(error)):
         return f"run `create database {dbname} owner {user}`, or correct HEADGATE_DATABASE_URL."
     if error.sqlstate is None and NO_CONNECT.search(str(error)):
@@ -57,10 +57,10 @@ def _remedy(error: psycopg.Error, given: Mapping[str, object]) -> str:
 
 
 def address(url: str) -> str:
-    """Write where a database is, without its password.
+    """Return the URL of a database without its password.
 
     Raises:
-        BadSettings: the URL is not one.
+        BadSettings: the URL is not valid.
 
     """
     given = parsed(url)
@@ -69,19 +69,19 @@ def address(url: str) -> str:
 
 
 def address_in(given: Mapping[str, object]) -> str:
-    """Write where a database is, as host:port/name."""
+    """Return where a database is, as host:port/name."""
     return f"{given.get('host', 'localhost')}:{given.get('port', 5432)}/{given.get('dbname', '')}"
 
 
 def parsed(url: str) -> dict[str, Any]:
-    """Take a URL apart.
+    """Parse a URL.
 
     Raises:
-        BadSettings: it is not one.
+        BadSettings: it is not valid.
 
     """
     try:
         return dict(psycopg.conninfo.conninfo_to_dict(url))
     except psycopg.ProgrammingError:
-        # Without the cause: it quotes the whole text, password and all.
+        # Without the cause, because that quotes the whole text, including the password.
         raise BadSettings("HEADGATE_DATABASE_URL: write postgresql://user:password@host:port/name.") from None
