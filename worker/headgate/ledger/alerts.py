@@ -1,4 +1,4 @@
-"""Alerts in the ledger: which are broken, and the notices that are owed."""
+"""Alerts in the ledger: which are broken, and which notices are due."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from headgate.ledger.database import Connection, Database
 from headgate.ledger.queries import QUERIES
 from headgate.model import Fact
 
-LEASE = timedelta(minutes=1)  # nobody else sends a notice meanwhile
-LONGEST = timedelta(minutes=15)  # between two tries
+LEASE = timedelta(minutes=1)  # for this long nobody else sends a taken notice
+LONGEST = timedelta(minutes=15)  # the longest pause between two tries
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class AlertRecord:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What is to be told through a block."""
+    """A message about an alert, to be sent through a block."""
 
     notice_id: int
     block: str
@@ -39,7 +39,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Failing:
-    """A notice that could not be delivered so far."""
+    """A notice that has not been delivered, because each try failed."""
 
     notice_id: int
     block: str
@@ -61,12 +61,12 @@ class Alerts:
         self._database = database
 
     def alone(self, connection: Connection) -> bool:
-        """Whether nobody else decides now, until the transaction is over."""
+        """Try to become the only process that decides about alerts until the transaction ends; return success."""
         row = connection.execute(QUERIES["alert_lock"]).fetchone()
         return row is not None and bool(row["ours"])
 
     def states(self, connection: Connection, keys: Sequence[tuple[str, str]]) -> list[AlertRecord]:
-        """What is known of alerts (pipeline, alert); those that are new are watched from now on."""
+        """Return the states of these alerts (pipeline, alert); new ones are watched from now on."""
         asked = {"pipelines": [key[0] for key in keys], "alerts": [key[1] for key in keys]}
         return [AlertRecord(**row) for row in connection.execute(QUERIES["alert_states"], asked)]
 
@@ -80,7 +80,7 @@ class Alerts:
         event: Fact,
         facts: dict[str, object],
     ) -> None:
-        """Record that an alert broke (with a detail), or healed, and post the event."""
+        """Record that an alert broke (with a detail) or healed (without one), and post the event."""
         asked = {"pipeline": pipeline, "alert": alert, "detail": detail}
         connection.execute(QUERIES["alert_healed" if detail is None else "alert_broke"], asked)
         posted = {"kind": event, "pipeline": pipeline, "facts": Jsonb({"alert": alert, **facts})}
@@ -90,23 +90,23 @@ class Alerts:
     def owe(  # noqa: PLR0913 - one a column
         self, connection: Connection, pipeline: str, alert: str, block: str, *, subject: str, body: str
     ) -> None:
-        """Record that something is to be told through a block, in the transaction that decided it."""
+        """Record a notice to be sent through a block, in the transaction that decided it."""
         asked = {"pipeline": pipeline, "alert": alert, "block": block, "subject": subject, "body": body}
         connection.execute(QUERIES["alert_notice"], asked)
 
     def find(self) -> list[AlertRecord]:
-        """All alerts that are or were watched."""
+        """Return all alerts that are or were watched."""
         with self._database.transaction() as connection, connection.cursor(row_factory=class_row(AlertRecord)) as found:
             return found.execute(QUERIES["alerts_shown"]).fetchall()
 
     def owed(self) -> int:
-        """How many notices are due now."""
+        """Return the number of notices that are due now."""
         with self._database.transaction() as connection:
             row = connection.execute(QUERIES["notices_owed"]).fetchone()
         return 0 if row is None else int(row["count"])
 
     def take(self) -> list[Notice]:
-        """Take the next notice of each block that is due: of one block they go in the order in which they came up."""
+        """Take the oldest unsent notice of each block, if it is due: each block gets its notices in order."""
         with self._database.transaction() as connection, connection.cursor(row_factory=class_row(Notice)) as cursor:
             return cursor.execute(QUERIES["notice_take"], {"lease": LEASE}).fetchall()
 
@@ -116,7 +116,7 @@ class Alerts:
             connection.execute(QUERIES["notice_sent"], {"notice_id": notice.notice_id})
 
     def failed(self, notice: Notice, why: str) -> timedelta:
-        """Record that a notice could not be delivered; when it is tried again."""
+        """Record that a notice could not be delivered; return how long until the next try."""
         delay = min(LONGEST, timedelta(seconds=5 * 2.0 ** min(notice.tries, 10)))
         with self._database.transaction() as connection:
             asked = {"notice_id": notice.notice_id, "delay": delay, "failure": why}
@@ -124,11 +124,11 @@ class Alerts:
         return delay
 
     def failing(self) -> list[Failing]:
-        """Notices that could not be delivered so far, oldest first."""
+        """Return up to 20 notices whose delivery has failed so far, oldest first."""
         with self._database.transaction() as connection, connection.cursor(row_factory=class_row(Failing)) as cursor:
             return cursor.execute(QUERIES["notices_failing"]).fetchall()
 
     def forget(self) -> None:
-        """Forget notices that were delivered long ago."""
+        """Delete notices that were delivered more than 30 days ago."""
         with self._database.transaction() as connection:
             connection.execute(QUERIES["notices_forget"])

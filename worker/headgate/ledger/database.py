@@ -1,4 +1,4 @@
-"""The one door to PostgreSQL: a pool of connections, and the migrations."""
+"""The ledger's access to PostgreSQL: a pool of connections, and the migrations."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -21,16 +21,16 @@ from headgate.ledger.telling import address_in, parsed, told
 
 Connection = psycopg.Connection[DictRow]
 
-TURN = 0.25  # seconds between two looks whether the server refuses every connection
+TURN = 0.25  # seconds between two checks whether the server refuses every connection
 
-# Of each connection; the URL may say otherwise.
+# Defaults for each connection; the URL overrides them.
 RELIABLE = {
-    # After a failover, an old primary that is read-only now, or a standby among several hosts, is passed over.
+    # Among several hosts, skip a standby, or an old primary that is read-only after a failover.
     "target_session_attrs": "read-write",
     "keepalives_idle": 10,  # seconds
     "keepalives_interval": 5,  # seconds
     "keepalives_count": 3,
-    # Keepalives are not sent while data waits for an answer; this also ends such a connection to a host that vanished.
+    # Keepalives are not sent while sent data is unacknowledged; this also ends such a connection to a vanished host.
     "tcp_user_timeout": 60_000,  # milliseconds
 }
 
@@ -41,16 +41,16 @@ log = structlog.get_logger()
 class Database:
     """Connections to the ledger's database.
 
-    Owns the pool; knows nothing of what is asked. Safe to use from several threads.
+    Owns the pool, and knows nothing about the statements. Safe to use from several threads.
 
     Args:
         url: a PostgreSQL URL; its password is never shown.
-        size: how many connections may be open at the same time.
+        size: the maximum number of pooled connections open at the same time.
         wait: seconds to wait for a connection before the database counts as unavailable.
-        idle: seconds after which a connection that nobody uses is closed.
+        idle: seconds after which an unused connection is closed.
 
     Raises:
-        BadSettings: the URL is not one.
+        BadSettings: the URL is not valid.
 
     """
 
@@ -62,19 +62,19 @@ class Database:
             "application_name": "headgate",
             "connect_timeout": max(2, int(wait)),
         }
-        self._failures: list[psycopg.Error] = []  # the last one, until a connection is made again
+        self._failures: list[psycopg.Error] = []  # the latest failure to connect, until a connection succeeds
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             url,
             min_size=0,
             max_size=size,
             max_idle=idle,
-            # Between two tries to connect, its pauses double; a new request tries at once after it gave up.
+            # The pool's pauses between tries double, so let it give up soon: the next request then tries at once.
             reconnect_timeout=1,
             check=ConnectionPool.check_connection,
             connection_class=_remembering(self._failures),
             kwargs={
                 **self._options,
-                # A process that is stopped in the middle of a transaction must not hold its locks for ever.
+                # A process that is stopped (SIGSTOP) within a transaction must not hold its locks for ever.
                 "options": "-c idle_in_transaction_session_timeout=60s -c statement_timeout=600s",
             },
             open=False,
@@ -85,7 +85,7 @@ class Database:
         self._address = address_in(given)
 
     def __enter__(self) -> Self:
-        """Open the pool; no connection is made before it is needed."""
+        """Open the pool; connections are made when needed."""
         self._pool.open()
         return self
 
@@ -95,14 +95,14 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Give a connection in a transaction: committed at the end, rolled back on any error.
+        """Yield a connection in a transaction: committed at the end, rolled back on any error.
 
         Raises:
-            LedgerUnavailable: the database does not answer, does not serve now, or the connection broke. After a break
-                during the commit nobody knows whether it took place: ask again what the ledger says.
-            LedgerBusy: a lock, a deadlock or a time-out ended the transaction.
+            LedgerUnavailable: the database does not answer or serve now, or the connection broke. If it broke during
+                the commit, the outcome is unknown: read the ledger again.
+            LedgerBusy: a lock, a deadlock or a timeout ended the transaction.
             LedgerRefused: a value was refused.
-            WrongDatabase: waiting will not help.
+            WrongDatabase: waiting does not help.
 
         """
         try:
@@ -112,7 +112,7 @@ class Database:
                     yield connection
             except psycopg.Error as error:
                 if meaning(error) is Meaning.UNAVAILABLE:
-                    connection.close()  # the next connection may find a host that serves
+                    connection.close()  # the next one may reach a host that serves
                 raise
             finally:
                 self._pool.putconn(connection)
@@ -120,7 +120,7 @@ class Database:
             raise self._told(error) from error
 
     def _connection(self) -> Connection:
-        """Take a connection from the pool, as soon as there is one; do not wait for what will never let us in."""
+        """Take a connection from the pool as soon as one is free; do not wait for a server that refuses us for good."""
         deadline = monotonic() + self._wait
         while True:
             try:
@@ -134,11 +134,11 @@ class Database:
 
     @contextmanager
     def listening(self, channel: LiteralString) -> Iterator[Connection]:
-        """Give a connection of its own, outside the pool, that LISTENs on a channel.
+        """Yield a separate connection, outside the pool, that LISTENs on a channel.
 
         Raises:
-            LedgerUnavailable: the database does not answer, does not serve now, or the connection broke.
-            WrongDatabase: waiting will not help.
+            LedgerUnavailable: the database does not answer or serve now, or the connection broke.
+            WrongDatabase: waiting does not help.
 
         """
         try:
@@ -149,13 +149,13 @@ class Database:
             raise self._told(error) from error
 
     def keeps_sessions(self, connection: Connection) -> bool:
-        """Whether a connection is one session of PostgreSQL for as long as it lasts.
+        """Return whether a connection keeps one PostgreSQL session for as long as it lasts.
 
-        Behind a pooler in transaction mode it is not: there, an advisory lock would be held by whoever is given the
-        same session next, and nobody would hear a NOTIFY.
+        Behind a pooler in transaction mode it does not: an advisory lock would pass to whichever client gets the
+        session next, and a NOTIFY would reach nobody.
 
         Args:
-            connection: outside a transaction.
+            connection: a connection outside a transaction.
 
         Raises:
             LedgerUnavailable: the database does not answer.
@@ -163,33 +163,33 @@ class Database:
         """
         try:
             if _backend(connection) == connection.info.backend_pid:
-                return True  # no pooler: the server itself said who it is
+                return True  # no pooler: the id from the handshake is the server process's own
             with psycopg.Connection[DictRow].connect(self._url, autocommit=True, **self._options) as other:
                 mine = _backend(connection)
-                with other.transaction():  # a pooler that gives our session to others does so now, or gives us another
+                with other.transaction():  # a pooler that shares sessions gives ours away now, or gives us another
                     return _backend(other) != mine and all(_backend(connection) == mine for _ in range(2))
         except psycopg.Error as error:
             raise self._told(error) from error
 
     @contextmanager
     def alone(self, lock: Lock, *, wait: float = 60) -> Iterator[None]:
-        """Hold an advisory lock, on a connection of its own.
+        """Hold an advisory lock on a separate connection.
 
         Args:
-            lock: which.
-            wait: seconds to wait for whoever holds it.
+            lock: the lock.
+            wait: seconds to wait for its current holder.
 
         Raises:
-            LedgerBusy: whoever holds it did not let go.
+            LedgerBusy: the current holder did not release it in time.
             LedgerUnavailable: the database does not answer, or the connection broke before the lock was held.
-            WrongDatabase: waiting will not help.
+            WrongDatabase: waiting does not help.
 
         """
         try:
             connection = psycopg.Connection[DictRow].connect(self._url, autocommit=True, **self._options)
         except psycopg.Error as error:
             raise self._told(error) from error
-        with closing(connection):  # which lets go of the lock
+        with closing(connection):  # closing it releases the lock
             try:
                 connection.execute(f"set lock_timeout = '{wait:g}s'".encode())
                 connection.execute("select pg_advisory_lock(%s)", (lock,))
@@ -207,19 +207,19 @@ class Database:
         """Bring the ledger's tables up to date; safe to call from many processes at once.
 
         Returns:
-            The names of the migrations that were applied now.
+            The names of the migrations that this call applied.
 
         Raises:
             LedgerUnavailable: the database does not answer.
-            WrongDatabase: we may not make the tables, or a newer Headgate has migrated them.
+            WrongDatabase: we may not create the tables, or a newer Headgate has migrated them.
 
         """
         with self.transaction() as connection:
-            # Looked at before anything is locked or made: whoever may only read can use a ledger that is up to date.
+            # Check before locking or creating anything: read-only users can use a ledger that is up to date.
             if not self._missing(connection):
                 return []
             connection.execute("select pg_advisory_xact_lock(%s)", (Lock.MIGRATE,))
-            # "if not exists" asks for the right to create one even where it exists.
+            # Not "if not exists": that needs the privilege to create a schema even if the schema exists.
             row = connection.execute("select to_regnamespace('headgate') is null as missing").fetchone()
             if row is not None and row["missing"]:
                 connection.execute("create schema headgate")
@@ -236,7 +236,7 @@ class Database:
         return [script.name for script in missing]
 
     def _missing(self, connection: Connection) -> list[Traversable]:
-        """Find the migrations that are not applied yet, in their order."""
+        """Return the migrations that are not applied yet, in order."""
         row = connection.execute("select to_regclass('headgate.migration') is not null as made").fetchone()
         there: set[str] = set()
         if row is not None and row["made"]:
@@ -244,7 +244,7 @@ class Database:
         folder = resources.files("headgate.ledger").joinpath("migrations")
         scripts = sorted((each for each in folder.iterdir() if each.name.endswith(".sql")), key=attrgetter("name"))
         if unknown := sorted(there - {script.name for script in scripts}):
-            # What a newer version wrote, this one may read wrongly or leave half done.
+            # This version may misread what a newer one wrote, or leave it half done.
             message = f"its ledger belongs to a newer Headgate ({unknown[-1]} is unknown here); upgrade this one."
             raise WrongDatabase(f"PostgreSQL at {self._address}: {message}")
         return [script for script in scripts if script.name not in there]
@@ -256,11 +256,11 @@ def _backend(connection: Connection) -> int:
 
 
 def let_in(url: str) -> None:
-    """See that the database lets us in; one that is unavailable may still do so later. Without a thread.
+    """Check that the database accepts our login; an unavailable one may do so later. Starts no thread.
 
     Raises:
-        WrongDatabase: it does not let us in: a password, a database, a right.
-        BadSettings: the URL is not one.
+        WrongDatabase: it rejects our login: a wrong password, a missing database or privilege.
+        BadSettings: the URL is not valid.
 
     """
     parsed(url)
@@ -273,7 +273,7 @@ def let_in(url: str) -> None:
 
 
 def _remembering(failures: list[psycopg.Error]) -> type[Connection]:
-    """Make a class of connections that note why the last one was not made; the pool keeps that to itself."""
+    """Return a connection class that records why the last connection failed, which the pool does not report."""
 
     class Remembering(psycopg.Connection[DictRow]):
         @classmethod

@@ -1,4 +1,4 @@
-"""Homes: the folders that files are taken in to. A file's arrival belongs to one, and only its processes touch it."""
+"""Homes: the folders into which files are taken. A file belongs to one home, and only its processes touch the file."""
 
 import re
 from collections.abc import Iterable
@@ -15,8 +15,8 @@ from headgate.ledger.database import Connection, Database
 from headgate.ledger.queries import QUERIES
 from headgate.model import Fact
 
-NOBODY = UUID(int=0)  # files from before there were homes belong to this one
-TROUBLE_HOLDS = timedelta(seconds=20)  # between two runs that look whether a home can be used again
+NOBODY = UUID(int=0)  # stands for the home of files opened before homes existed
+TROUBLE_HOLDS = timedelta(seconds=20)  # between two runs that check whether a home can be used again
 
 log = structlog.get_logger()
 
@@ -32,13 +32,13 @@ class HomeRecord:
     made_at: datetime
     alive_until: datetime
     alive: bool  # a listener serves it
-    trouble: str | None  # why its runs cannot use it, one sentence
-    deaf_since: datetime | None  # since when no run answered a ring for it
+    trouble: str | None  # why its runs cannot use it, as a sentence
+    deaf_since: datetime | None  # since when no run has answered a ring for it; None: rings are answered
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a home has to work on, or to bring to rest."""
+    """The arrivals that a home has left to work on or to settle."""
 
     home_id: UUID
     waiting: int
@@ -46,10 +46,10 @@ class Load:
 
 
 class Homes:
-    """The homes of the ledger, and which of them this process is in.
+    """The homes of the ledger, and the home of this process.
 
     Args:
-        database: of the ledger.
+        database: the ledger's database.
         home: the folder of this process.
         lease: how long a listener counts as alive without a beat.
 
@@ -64,10 +64,10 @@ class Homes:
         self._lease = lease
 
     def here(self, connection: Connection) -> UUID:
-        """Tell in which home this process is, after a look into its folder.
+        """Return the home of this process after a look into its folder.
 
         Raises:
-            HomeUnavailable: the folder is not there, or it is not the home that the ledger knows.
+            HomeUnavailable: the folder is missing, or is not the home that the ledger knows.
 
         """
         mark = self._home.read()
@@ -77,33 +77,33 @@ class Homes:
                 f"The ledger does not know the home {self._home.path} ({mark.home}): correct HEADGATE_DATABASE_URL, "
                 "or start `headgate listen` there."
             )
-        # It may have been raised between the two looks: in the folder first, so a second look there is enough.
+        # The beat may have been raised between the two reads: in the folder first, so one more read there is enough.
         if mark.beat < found["beat"] and self._home.read().beat < found["beat"]:
             raise HomeUnavailable(self._old(found["name"]))
         return mark.home
 
     def usable(self, connection: Connection) -> tuple[UUID | None, HomeUnavailable | None]:
-        """Tell the home of this process, or why it cannot be used; ranges can be worked on all the same."""
+        """Return the home of this process, or why it cannot be used; ranges can be worked on without it."""
         try:
             return self.here(connection), None
         except HomeUnavailable as error:
             return None, error
 
     def check(self) -> UUID:
-        """Do the same in a transaction of its own.
+        """Return the home of this process as `here` does, in a transaction of its own.
 
         Raises:
-            HomeUnavailable: as above.
+            HomeUnavailable: as for `here`.
 
         """
         with self._database.transaction() as connection:
             return self.here(connection)
 
     def join(self) -> Mark:
-        """Serve the folder's home from now on; a folder that never was a home becomes one.
+        """Serve the folder's home from now on; a folder that was never a home becomes one.
 
         Raises:
-            HomeUnavailable: the folder is not the home that the ledger knows, or that is served elsewhere.
+            HomeUnavailable: the folder is not the home that the ledger knows, or that home is served elsewhere.
 
         """
         with self._database.transaction() as connection:
@@ -119,10 +119,10 @@ class Homes:
             return self._make(connection, mark)
 
     def beat(self) -> None:
-        """Say that a listener serves the home still.
+        """Record that a listener still serves the home.
 
         Raises:
-            HomeUnavailable: it is not ours any more.
+            HomeUnavailable: the home is no longer ours.
 
         """
         with self._database.transaction() as connection:
@@ -137,7 +137,7 @@ class Homes:
             self._raise(connection, mark)
 
     def look(self, mark: Mark) -> None:
-        """See that the folder is this home still, without asking the ledger.
+        """Check that the folder is still this home, without asking the ledger.
 
         Raises:
             HomeUnavailable: it is not.
@@ -148,34 +148,34 @@ class Homes:
             raise HomeUnavailable(self._replaced(mark.name))
 
     def leave(self) -> None:
-        """Say that no listener serves the home any more."""
+        """Record that no listener serves the home any more."""
         with self._database.transaction() as connection:
             connection.execute(QUERIES["home_leave"], {"home": self._home.read().home})
 
     def report(self, ring_id: UUID, error: HomeUnavailable) -> None:
-        """Record that a run came for a home that it cannot use: it is not rung for again at once."""
+        """Record that a run could not use its home, so that no rings go out for it for a while."""
         with self._database.transaction() as connection:
             asked = {"ring_id": ring_id, "trouble": str(error), "wait": TROUBLE_HOLDS}
             connection.execute(QUERIES["home_trouble"], asked)
 
     def find(self, answer_within: timedelta = TROUBLE_HOLDS) -> list[HomeRecord]:
-        """All homes, the oldest first; how long a ring may stay unanswered before a home counts as deaf."""
+        """Return all homes, oldest first; one with a ring unanswered for longer than `answer_within` counts as deaf."""
         with self._database.transaction() as connection, connection.cursor(row_factory=class_row(HomeRecord)) as cursor:
             return cursor.execute(QUERIES["homes"], {"answer_within": answer_within}).fetchall()
 
     def loads(self) -> dict[UUID, Load]:
-        """What each home has to work on, or to bring to rest; those with nothing are left out."""
+        """Return what each home has left to work on or to settle; homes with nothing are left out."""
         with self._database.transaction() as connection, connection.cursor(row_factory=class_row(Load)) as cursor:
             return {load.home_id: load for load in cursor.execute(QUERIES["homes_waiting"])}
 
     def give_up(self, name: str) -> int:
-        """Let a home leave the ledger because its files are gone; what it had on its way is rejected as lost.
+        """Remove a home from the ledger because its files are gone; its unfinished arrivals are rejected as lost.
 
         Returns:
-            How many arrivals were rejected.
+            The number of rejected arrivals.
 
         Raises:
-            NotFound: there is no such home.
+            NotFound: no such home exists.
             Misuse: a listener serves it.
 
         """
@@ -195,11 +195,11 @@ class Homes:
         return len(ids)
 
     def _raise(self, connection: Connection, mark: Mark) -> Mark:
-        # In the folder first: who compares the two must never find the folder behind. The row is locked meanwhile.
+        # In the folder first: a comparison must never find the folder behind the ledger. The row is locked meanwhile.
         raised = Mark(mark.home, mark.name, mark.beat + 1)
         try:
             self._home.write(raised)
-        except HomeUnavailable as error:  # a full disk stops no intake: files are taken in by renaming
+        except HomeUnavailable as error:  # a full disk must not stop the intake, which only renames files
             log.warning("the home's beat is not written; all goes on", action="beat", error=str(error))
             raised = mark
         connection.execute(QUERIES["home_raise"], self._facts(raised))

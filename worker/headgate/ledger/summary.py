@@ -1,4 +1,4 @@
-"""The ledger in a few numbers: what people see while things happen."""
+"""The ledger in a few numbers, for displays."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -20,7 +20,7 @@ class Summary:
     arrived: int
     waiting: int  # ready, or due again later
     claimed: int
-    parked: int  # waits for a start of the pipeline
+    parked: int  # waiting for a start of the pipeline
     held: int
     done: int
     rejected: int
@@ -29,8 +29,8 @@ class Summary:
     rows_persisted: int
     dead_letters: int
     messages: int  # in ranges of topics
-    seconds: float | None  # that runs worked on what is done, waiting left out
-    oldest_seconds: float | None  # the age of the oldest that is not done
+    seconds: float | None  # time that runs worked on the arrivals that are done, without waiting
+    oldest_seconds: float | None  # the age of the oldest that is waiting or claimed
 
     @property
     def under_way(self) -> int:
@@ -40,16 +40,16 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class PipelineNow:
-    """How things are with one pipeline: what an operator wants to see."""
+    """The state of one pipeline, for operators."""
 
     pipeline: str
     arrived: int
     waiting: int  # ready, or due again later
     running: int
-    parked: int  # they wait for a start of their pipeline
+    parked: int  # waiting for a start of their pipeline
     held: int  # by an operator, arrival by arrival
     done: int
-    skipped: int  # their pipeline's start left them out
+    skipped: int  # did not meet the condition
     rejected: int
     rejected_since_yesterday: int
     duplicates: int
@@ -57,7 +57,7 @@ class PipelineNow:
     rows_today: int  # of arrivals that were done today, by the database's clock
     dead_letters: int  # open ones
     dead_letters_since_yesterday: int
-    oldest_seconds: float | None  # the age of the oldest that waits or is worked on
+    oldest_seconds: float | None  # the age of the oldest that is waiting or running
 
     @property
     def under_way(self) -> int:
@@ -67,10 +67,10 @@ class PipelineNow:
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """What ended in one hour of the last day, of one pipeline."""
+    """What ended in one hour of the last day, for one pipeline."""
 
     pipeline: str
-    hours_ago: int  # whole hours between its end and now: 0 is the hour up to now
+    hours_ago: int  # whole hours between its end and now: 0 is the hour that ends now
     rows_persisted: int
     dead_letters: int
     rejected: int  # arrivals
@@ -78,7 +78,7 @@ class Hour:
 
 @dataclass(frozen=True, slots=True)
 class OpenRings:
-    """Rings of a pipeline that nobody answered."""
+    """The unanswered rings of a pipeline."""
 
     pipeline: str
     unanswered: int
@@ -89,12 +89,12 @@ class OpenRings:
 class RingCounts:
     """How often the ladder was climbed."""
 
-    again: int  # rings rung again
+    again: int  # repeated rings
     direct: int  # runs dispatched without Prefect's event path
 
 
 def summaries(database: Database, since: datetime | None = None) -> list[Summary]:
-    """Sum up each pipeline's arrivals, or those since a time.
+    """Sum up each pipeline's arrivals: all of them, or those since a time.
 
     Raises:
         LedgerUnavailable: the database does not answer.
@@ -105,7 +105,7 @@ def summaries(database: Database, since: datetime | None = None) -> list[Summary
 
 
 def screen(database: Database) -> list[PipelineNow]:
-    """See how things are with each pipeline that something arrived for.
+    """Return the state of each pipeline that something arrived for.
 
     Raises:
         LedgerUnavailable: the database does not answer.
@@ -116,7 +116,7 @@ def screen(database: Database) -> list[PipelineNow]:
 
 
 def hours(database: Database) -> list[Hour]:
-    """Sum up the last day by hours; hours in which nothing ended are left out.
+    """Sum up the last day by hour; hours in which nothing ended are left out.
 
     Raises:
         LedgerUnavailable: the database does not answer.
@@ -127,7 +127,7 @@ def hours(database: Database) -> list[Hour]:
 
 
 def open_rings(database: Database) -> list[OpenRings]:
-    """Count the rings of each pipeline that nobody answered; pipelines without any are left out.
+    """Count the unanswered rings of each pipeline; pipelines without any are left out.
 
     Raises:
         LedgerUnavailable: the database does not answer.
@@ -145,7 +145,7 @@ def count_arrivals(
     name: str | None = None,
     since: timedelta | None = None,
 ) -> int:
-    """Count what `Arrivals.find` would give without a limit.
+    """Count what `Arrivals.find` would return without a limit.
 
     Raises:
         LedgerUnavailable: the database does not answer.
@@ -156,7 +156,7 @@ def count_arrivals(
 
 
 def count_dead_letters(database: Database, selection: Selection) -> int:
-    """Count what `DeadLetters.find` would give without a limit.
+    """Count what `DeadLetters.find` would return without a limit.
 
     Raises:
         LedgerUnavailable: the database does not answer.
@@ -166,7 +166,7 @@ def count_dead_letters(database: Database, selection: Selection) -> int:
 
 
 def knows_pipeline(database: Database, name: str) -> bool:
-    """Whether anything ever arrived for a pipeline of this name.
+    """Return whether the ledger has arrivals for a pipeline of this name.
 
     Raises:
         LedgerUnavailable: the database does not answer.
@@ -184,7 +184,7 @@ def _count(database: Database, query: str, asked: Mapping[str, object]) -> int:
 
 
 def ring_counts(database: Database) -> RingCounts:
-    """Count the rings of higher rungs, over the last day.
+    """Count the rings above rung 0 that the ledger still has; it keeps closed rings for a day or longer.
 
     Raises:
         LedgerUnavailable: the database does not answer.
@@ -195,7 +195,7 @@ def ring_counts(database: Database) -> RingCounts:
 
 
 def database_time(database: Database) -> datetime:
-    """Ask the clock that all times in the ledger come from.
+    """Return the time of the database's clock, which the ledger uses.
 
     Raises:
         LedgerUnavailable: the database does not answer.
@@ -206,7 +206,7 @@ def database_time(database: Database) -> datetime:
 
 
 def now(connection: Connection) -> datetime:
-    """Ask the same clock in a transaction that holds more than this."""
+    """Return the time of the database's clock in the caller's transaction: when that began."""
     row = connection.execute("select now() as now").fetchone()
     if row is None:
         raise AssertionError("a query without a table gives one row")
