@@ -18,7 +18,7 @@ SUPERVISED = "HEADGATE_SUPERVISED"  # set in the environment of all that `headga
 
 
 def watch() -> None:
-    """Watch for that in a thread. Call it in a child that forks no more, because threads do not survive a fork."""
+    """Wait for the lock in a thread. Call it only once a child forks no more, because threads do not survive a fork."""
     if home := os.environ.get(SUPERVISED):
         threading.Thread(target=_wait, args=(Path(home),), daemon=True, name="orphan").start()
 

@@ -30,7 +30,7 @@ class PrefectServer:
     internals: bool = True
 
     def prepare(self) -> None:
-        """Make its folder and choose its port."""
+        """Create its folder and choose its port."""
         self._folder.mkdir(parents=True, exist_ok=True)
         remembered_port(self._port_file, self.port)
 

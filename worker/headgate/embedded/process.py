@@ -36,7 +36,7 @@ class Process(Protocol):
         """The exit code; None while it runs, negative for a signal."""
 
     async def wait(self) -> int:
-        """Wait for its end; how that was."""
+        """Wait for its end; return the exit code."""
 
 
 async def execute(child: Child, known: Callable[[int], None]) -> Process:
@@ -47,7 +47,7 @@ async def execute(child: Child, known: Callable[[int], None]) -> Process:
         known: called with the process id.
 
     Raises:
-        Misuse: there is no such program, or we may not execute it.
+        Misuse: the program does not exist, or we may not execute it.
         HeadgateError: it cannot be started now.
 
     """
@@ -78,10 +78,11 @@ async def fork(child: Child, known: Callable[[int], None]) -> Process:
 
     Args:
         child: what to run.
-        known: called with the process id before the module runs, so that no process runs that nobody would end.
+        known: called with the process id before the module runs, so that every running process is known and can be
+            ended.
 
     Raises:
-        HeadgateError: the fork server or the process ended meanwhile; another try makes another.
+        HeadgateError: the fork server or the process ended meanwhile; a retry starts another.
 
     """
     ours, theirs = multiprocessing.Pipe()
@@ -91,21 +92,21 @@ async def fork(child: Child, known: Callable[[int], None]) -> Process:
         await _readable(ours, FORKED_WITHIN)
         ours.recv()  # now it is a group of its own, and can be ended as one
         known(forked.pid)
-        with contextlib.suppress(OSError):  # it was killed: its descriptor tells
+        with contextlib.suppress(OSError):  # it was killed: its process descriptor reports that
             ours.send(None)
     except (OSError, EOFError) as error:
         message = f"{child.name} cannot be started: {error}."
         raise HeadgateError(message) from error
     finally:
-        ours.close()  # a process that was not told to go on ends by this
+        ours.close()  # a process that was not told to go on ends when it sees this
     return Fork(forked)
 
 
 async def _readable(connection: Connection, within: float) -> None:
-    """Wait until there is something to read, or the end of it.
+    """Wait until there is something to read, or the other end is closed.
 
     Raises:
-        TimeoutError: neither came in time.
+        TimeoutError: neither happened in time.
 
     """
     loop = asyncio.get_running_loop()
@@ -127,7 +128,7 @@ class Fork:
         self._waiting = asyncio.create_task(self._wait(forked))
 
     async def wait(self) -> int:
-        """Wait for its end; how that was."""
+        """Wait for its end; return the exit code."""
         return await asyncio.shield(self._waiting)
 
     async def _wait(self, forked: fork_server.Forked) -> int:
@@ -136,13 +137,13 @@ class Fork:
 
 
 def _become(descriptor: int, child: Child) -> None:
-    """Be what `python -m` would be with these arguments, from the first line of its module on."""
+    """Become the process that `python -m` would start with these arguments, and run its module."""
     connection = Connection(descriptor)
     os.setsid()
     connection.send(None)
     try:
         connection.recv()
-    except EOFError:  # nobody knows of this process
+    except EOFError:  # the supervisor gave this process up, so nobody would end it
         return
     connection.close()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -160,6 +161,6 @@ def _become(descriptor: int, child: Child) -> None:
     sys.path[0] = str(Path.cwd())
     _, _, module, *arguments = child.argv
     sys.argv[:] = module, *arguments
-    logging.getLogger().handlers.clear()  # else Prefect takes them for those of its user
+    logging.getLogger().handlers.clear()  # otherwise Prefect takes them for handlers that the user set
     fork_server.read_settings_again()
     runpy.run_module(module, run_name="__main__", alter_sys=True)

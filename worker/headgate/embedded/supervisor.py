@@ -122,7 +122,7 @@ class Supervisor:
         A child that dies before it is ready is restarted like one that dies later. A slow child is waited for.
 
         Raises:
-            Misuse: there is no such program.
+            Misuse: the program does not exist.
             HeadgateError: it ended with a code that means another start would fail the same way; the text ends with
                 the last lines of its log.
 
@@ -148,7 +148,7 @@ class Supervisor:
             Its exit code, 0 or one that means another try would fail the same way; and its output.
 
         Raises:
-            Misuse: there is no such program.
+            Misuse: the program does not exist.
 
         """
         pauses = _pauses()

@@ -1,13 +1,13 @@
 """The process that ends the children when their supervisor was killed and cannot do so itself.
 
-The supervisor holds the other end of this process's standard input and writes one JSON list a line:
+The supervisor holds the other end of this process's standard input and writes one JSON list per line:
 `["started", process group, stop signal, grace in seconds, tier]` and `["ended", process group]`. When that pipe breaks,
 the supervisor is gone, and whatever is left on the list is stopped as the supervisor would have: by tier.
 
 In case this process is killed too, a file, the record, holds the same list. Whoever finds it runs `end_left`, or this
 script with the path of the record.
 
-It runs as a bare script (standard library alone), so that it costs a few megabytes and outlives any fault of ours.
+It runs as a bare script (standard library alone), so that it takes only a few megabytes and survives any fault of ours.
 """
 
 import contextlib
@@ -63,7 +63,7 @@ def is_running(group: int) -> bool:
         return False
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # the process ended while we looked
-            # proc(5): "pid (name) state ppid pgrp ..."; the name may hold anything, a bracket too
+            # proc(5): "pid (name) state ppid pgrp ..."; the name may hold anything, even a bracket
             state, _, pgrp = stat.read_bytes().rpartition(b") ")[2].split()[:3]
             if int(pgrp) == group and state not in b"ZX":
                 return True
@@ -122,7 +122,7 @@ def _boot() -> str:
 
 
 def main() -> None:
-    """Keep the list until the pipe breaks, then end the groups on it; given a record, end the groups left on that."""
+    """Keep the list until the pipe breaks, then end the groups on it; given a record, end the groups left in it."""
     if sys.argv[1:]:
         end_left(Path(sys.argv[1]))
         return

@@ -1,1 +1,1 @@
-"""Prefect events: doorbells that wake, and news of what was committed. The record is the ledger, never an event."""
+"""Prefect events: doorbells that start runs, and news of what was committed. The ledger is the record, not events."""

@@ -1,6 +1,6 @@
-"""The announcer: rings for what is ready, climbs the ladder for what nobody claimed, and publishes the outbox.
+"""The announcer: it rings for due arrivals, climbs the ladder while nobody claims them, and publishes the outbox.
 
-The acknowledgement of a ring is a run that claims; that an event was posted, or an automation fired, proves nothing.
+Only a run that comes acknowledges a ring. A posted event or a fired automation proves nothing.
 """
 
 import math
@@ -32,33 +32,33 @@ from headgate.pulse import Pulse
 CHANNEL: LiteralString = "headgate"
 LONGEST_SLEEP = timedelta(seconds=5)  # a lost NOTIFY costs no more than this
 SHORTEST_SLEEP = timedelta(milliseconds=10)
-LOOK_EVERY = 10.0  # seconds between two looks whether the deployments are there
-REPAIRED_AFTER = timedelta(seconds=0.5)  # a repair that is under way is asked for again
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 2.0  # seconds between two tries of what is unavailable
-LOOK_FOR_DEAD = 0.5  # seconds between two looks whether a run at work has died
-ALONE_AGAIN = 0.25  # seconds between two looks whether the announcer at work is gone
+LOOK_EVERY = 10.0  # seconds between two checks that the deployments exist
+REPAIRED_AFTER = timedelta(seconds=0.5)  # until a repair in progress is checked again
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 2.0  # seconds between two tries while something is unavailable
+LOOK_FOR_DEAD = 0.5  # seconds between two checks for dead runs
+ALONE_AGAIN = 0.25  # seconds between two checks whether the active announcer is gone
 WHY = "Its process is gone; what it had claimed goes to another run."
 
 log = structlog.get_logger()
 
 
 class Announcer:
-    """Rings for the pipelines and homes, one announcer at a time behind an advisory lock.
+    """Rings the doorbells of all pipelines and homes; an advisory lock keeps all but one announcer waiting.
 
     Args:
-        pipelines: whose arrivals are announced.
-        deployment: of a pipeline's name, its deployment, "<flow>/<deployment>".
-        sweep: the deployment of the sweep, named in the same way.
+        pipelines: the pipelines whose arrivals are announced.
+        deployment: the flow whose deployments, "<flow>/<deployment>", are named after pipeline and home.
+        sweep: the deployment of the sweep, as "<flow>/<deployment>".
         pool: the work pool of the deployments.
-        database: where the lock and the notifications are.
+        database: provides the lock and the notifications.
         rings: the doorbell's side of the ledger.
-        starts: let arrivals go that wait for a start of their pipeline.
-        holders: tell which runs died.
-        homes: where runs can be started.
-        publisher: the Prefect server.
-        ladder: the waits.
-        repair: has what is missing on the Prefect server made again; whether that is still under way.
-        pulse: told that it turns, and what keeps it from its work.
+        starts: lets parked arrivals go when a start of their pipeline is due.
+        holders: tells which runs have died.
+        homes: tells where runs can be started.
+        publisher: the client of the Prefect server.
+        ladder: how long rings wait for an answer.
+        repair: restores what is missing on the Prefect server; returns whether that is still in progress.
+        pulse: receives each turn of the loop, and what keeps the announcer from its work.
 
     """
 
@@ -85,22 +85,22 @@ class Announcer:
         self._database = database
         self._rings = rings
         self._starts = starts
-        self._watched_since: datetime | None = None  # by the clock of the ledger
+        self._watched_since: datetime | None = None  # by the ledger's clock
         self._holders = holders
         self._homes = homes
         self._publisher = publisher
         self._patience = ladder
-        self._ladder = ladder  # with a first wait as short as answers usually are
+        self._ladder = ladder  # the same, with its first wait shortened to what answers usually take
         self._name = uuid4().hex
         self._held = False  # whether runs are at work
-        self._gone: list[Gone] = []  # runs that died; the Prefect server does not know yet
+        self._gone: list[Gone] = []  # dead runs that the Prefect server does not know of yet
         self._pool = pool
         self._repair = repair
         self._sweep = sweep
         self._looked = -math.inf  # seconds on the monotonic clock
 
     def run(self, stop: threading.Event) -> None:
-        """Announce until `stop` is set; whatever is unavailable is waited for."""
+        """Announce until `stop` is set; wait for whatever is unavailable."""
         pause = SHORTEST_PAUSE
         while not stop.is_set():
             try:
@@ -123,7 +123,7 @@ class Announcer:
                 pause = min(pause * 2, LONGEST_PAUSE)
 
     def announce_if_alone(self) -> None:
-        """Do once what is owed, if no other announcer does.
+        """Announce once, unless another announcer is active.
 
         Raises:
             LedgerUnavailable: the database does not answer.
@@ -136,7 +136,7 @@ class Announcer:
                 self.announce()
 
     def _leadership(self, connection: Connection) -> Callable[[], bool]:
-        """Say how to ask whether this announcer is the only one: by the lock of its session, or by a lease."""
+        """Return a function that tells whether this announcer leads: by its session's lock, or else by a lease."""
         if not self._database.keeps_sessions(connection):
             return lambda: self._rings.lead(self._name)
         locked = False
@@ -149,14 +149,14 @@ class Announcer:
         return leads
 
     def announce(self) -> timedelta:
-        """Do once what is owed.
+        """Do all that is due now: starts, rings, repairs, events.
 
         Returns:
-            How long nothing comes due, if nobody notifies.
+            How long until something else is due, if no notification comes before.
 
         Raises:
             LedgerUnavailable: the database does not answer.
-            PrefectUnavailable: the server does not answer; what is owed stays owed.
+            PrefectUnavailable: the server does not answer; what was not done stays due.
 
         """
         self._pulse.turn()
@@ -194,19 +194,19 @@ class Announcer:
         return buried.gone
 
     def _tell_of_gone(self) -> None:
-        """Have runs whose processes are gone shown as Crashed; kept while the Prefect server is unavailable."""
+        """Set runs whose processes are gone to Crashed; keep them listed while the Prefect server is unavailable."""
         while self._gone:
             self._publisher.crash(flow_run_of(self._gone[0].holder), self._gone[0].since, WHY)
             del self._gone[0]
 
     def _look_for_deployments(self, homes: Sequence[HomeRecord]) -> bool:
-        """Have deployments that somebody deleted made again, and those of a new home; whether that is under way."""
+        """Restore deleted deployments and create those of a new home; return whether that is in progress."""
         if time.monotonic() - self._looked < LOOK_EVERY:
             return False
         names = [home.name for home in homes] or [DEFAULT]
         wanted = [at_home(f"{self._deployment}/{each.name}", home) for each in self._pipelines for home in names]
         sweeps = [at_home(self._sweep, home) for home in names]
-        # Installations that share a server share the sweep's name, so its pool may be another's.
+        # Installations that share a server share the sweep's name, so it may be in another one's pool.
         there = self._publisher.deployed(wanted, self._pool) + self._publisher.deployed(sweeps)
         if there >= len(wanted) + len(sweeps):
             self._looked = time.monotonic()
@@ -214,7 +214,7 @@ class Announcer:
         return self._repair()
 
     def _announce(self, bell: "_Doorbell", found: Outstanding) -> bool:
-        """Do what one doorbell is owed; whether what should answer is being put right."""
+        """Ring one doorbell as needed; return whether a repair of what should answer it is in progress."""
         pipeline, home, repairing = bell.pipeline, bell.home, False
         owed = due(found, most_arrivals=pipeline.max_arrivals, parallelism=pipeline.parallelism, ladder=self._ladder)
         if owed.settle:
@@ -226,17 +226,17 @@ class Announcer:
         return repairing
 
     def _climb(self, bell: "_Doorbell", rung: int, claimable: int) -> bool:
-        """Ring again, once what should answer was put right; whether that is under way."""
+        """Ring again after repairing what should answer; return whether that repair is in progress."""
         queued = self._publisher.queued(f"{self._deployment}/{bell.name}", self._pool)
         if queued >= bell.pipeline.parallelism:
-            # The doorbell was heard: runs wait for a worker, and more of them would not come sooner.
+            # The doorbell was heard: runs wait for a worker, and more runs would not start sooner.
             self._rings.wait_longer(bell.pipeline.name, bell.home.home_id)
             log.warning(
                 "runs are queued and no worker takes them", action="announce", pipeline=bell.name, queued=queued
             )
             return False
-        # Nobody answers: the automation may be gone, or its deployment. But where answers usually come soon, the first
-        # was waited for so short a time that it may only have been lost with its server.
+        # Nobody answers: the automation or its deployment may be gone. But a first ring whose wait was shortened may
+        # just have been lost when its server died, so ring again before repairing.
         is_early = rung == 1 and self._ladder.answer_within < self._patience.answer_within
         if not is_early and self._repair():
             return True
@@ -259,14 +259,14 @@ class Announcer:
             self._rings.unring(ring_id)
             raise
         except NotFound as error:
-            # It stays on the ladder, and the other pipelines get their turn.
+            # The ring stays on the ladder, and the other pipelines get their turn.
             log.error(str(error), action="announce", pipeline=bell.name)  # noqa: TRY400 - the text says it all
             return
         level = log.info if rung == 0 else log.warning
         level("rang", action="announce", pipeline=bell.name, rung=rung, direct=direct, due=claimable)
 
     def _publish_outbox(self) -> bool:
-        """Publish one batch of the outbox; whether there may be more."""
+        """Publish one batch of the outbox; return whether there may be more."""
         posted = self._rings.posted()
         self._publisher.publish(
             [catalog.news(fact.event_id, fact.kind, fact.pipeline, fact.facts, fact.occurred_at) for fact in posted]
@@ -276,11 +276,11 @@ class Announcer:
         return len(posted) == OUTBOX_BATCH
 
     def _wait(self, connection: Connection, sleep: timedelta, stop: threading.Event) -> None:
-        """Wait until somebody notifies, something comes due, a run dies, or we are asked to stop."""
+        """Wait until a notification comes, something is due, a run dies, or we are asked to stop."""
         deadline = time.monotonic() + sleep.total_seconds()
         look = time.monotonic() + LOOK_FOR_DEAD
         while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
-            # In short turns, so that a request to stop is heard.
+            # In short turns, so that a request to stop is noticed.
             for _ in connection.notifies(timeout=min(left, 0.2), stop_after=1):
                 return
             if self._held and time.monotonic() >= look:
@@ -292,14 +292,14 @@ class Announcer:
 
 @dataclass(frozen=True, slots=True)
 class _Doorbell:
-    """Of a pipeline in a home."""
+    """The doorbell of a pipeline in a home."""
 
     pipeline: Pipeline
     home: HomeRecord
 
     @property
     def name(self) -> str:
-        """Of its deployment."""
+        """The name of its deployment."""
         return at_home(self.pipeline.name, self.home.name)
 
 

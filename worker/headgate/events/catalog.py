@@ -1,7 +1,7 @@
 """Every event that Headgate emits: names, resources, payloads. No I/O.
 
-Labels are ASCII, printable and bounded, because one event that the server refuses can stop a client's stream for good.
-Payloads hold ids and counts, never rows: Prefect templates what stands in them.
+Labels are ASCII, printable and of bounded length, because one event that the server refuses can stop a client's stream
+for good. Payloads hold ids and counts, never rows, because Prefect renders them in templates.
 """
 
 from collections.abc import Mapping
@@ -41,12 +41,12 @@ AUTOMATION_DISABLED = "headgate.automation.disabled"
 
 LABELS = ("source", "name", "topic", "partition", "reason", "state", "alert")  # facts that rules can match
 INSTALLATION = "headgate.installation"  # the resource of events about no single pipeline
-MAX_LABEL = 250  # characters; Prefect takes longer ones, its UI does not show them
+MAX_LABEL = 250  # characters; Prefect accepts longer labels, but its UI does not show them
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A Prefect event, as it is posted."""
+    """A Prefect event to be posted."""
 
     id: UUID
     event: str
@@ -56,7 +56,7 @@ class Event:
     related: tuple[Mapping[str, str], ...] = ()
 
     def body(self) -> dict[str, object]:
-        """The event in the form of Prefect's API."""
+        """Return the event as Prefect's API expects it."""
         return {
             "id": str(self.id),
             "event": self.event,
@@ -68,15 +68,15 @@ class Event:
 
 
 def pipeline_resource(pipeline: str) -> str:
-    """Name a pipeline as a Prefect resource."""
+    """Return a pipeline's Prefect resource id."""
     return f"headgate.pipeline.{pipeline}"
 
 
 def ready(ring_id: UUID, pipeline: str, count: int, home: str = DEFAULT) -> Event:
-    """Ring the doorbell of a pipeline in a home.
+    """Return the event that rings the doorbell of a pipeline in a home.
 
     Args:
-        ring_id: of the ring in the ledger; the run that answers brings it back.
+        ring_id: the ring's id in the ledger; the run that answers passes it back.
         pipeline: its name.
         count: how many arrivals are due.
         home: the name of the home whose worker is called.
@@ -96,13 +96,13 @@ def ready(ring_id: UUID, pipeline: str, count: int, home: str = DEFAULT) -> Even
 
 
 def automation_disabled(event_id: UUID, automation_id: UUID, name: str, *, since: datetime) -> Event:
-    """Tell that an automation of ours is switched off on the server.
+    """Return the event that an automation of ours is switched off on the server.
 
     Args:
-        event_id: of the fact: telling it twice is one event.
-        automation_id: on the server.
-        name: of the automation.
-        since: when it was changed last, there.
+        event_id: the fact's id: posting it twice makes one event.
+        automation_id: the automation's id on the server.
+        name: the automation's name.
+        since: when it was last changed there.
 
     """
     return Event(
@@ -115,12 +115,12 @@ def automation_disabled(event_id: UUID, automation_id: UUID, name: str, *, since
 
 
 def news(event_id: UUID, kind: str, pipeline: str, facts: Mapping[str, object], occurred: datetime) -> Event:
-    """Tell of a fact from the outbox; those about one arrival have it as their resource.
+    """Return the event for a fact from the outbox; a fact about one arrival has the arrival as its resource.
 
     Args:
-        event_id: of the fact: telling it twice is one event.
+        event_id: the fact's id: posting it twice makes one event.
         kind: the event's name without its prefix, such as "arrivals.persisted".
-        pipeline: its name.
+        pipeline: its name; empty: the fact is about the whole installation.
         facts: ids and counts.
         occurred: when it was committed.
 
@@ -143,14 +143,14 @@ def news(event_id: UUID, kind: str, pipeline: str, facts: Mapping[str, object], 
             **labels,
         }
         related = ({**_pipeline(pipeline), "prefect.resource.role": "pipeline"},)
-    if facts.get("run"):  # the event stands among those of the run
+    if facts.get("run"):  # so that Prefect lists the event among those of the run
         run = {"prefect.resource.id": f"prefect.flow-run.{label(facts['run'])}", "prefect.resource.role": "flow-run"}
         related = (*related, run)
     return Event(event_id, f"headgate.{kind}", occurred, resource, {"pipeline": pipeline, **facts}, related)
 
 
 def label(value: object) -> str:
-    """Make a label of anything: ASCII, printable, at most MAX_LABEL characters, never empty."""
+    """Return any value as a label: ASCII, printable, at most MAX_LABEL characters, never empty."""
     text = str(value).encode("ascii", "backslashreplace").decode("ascii")
     shown = "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text)
     return shown[:MAX_LABEL] or "-"

@@ -1,4 +1,4 @@
-"""What each event says: when it comes, whom it is about, what its payload holds. The source of docs/events.md."""
+"""Descriptions of the events: when each comes, what it is about, what its payload holds. Source of docs/events.md."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ A_RUN = "6c2b5a1e-1f4d-4a52-9d0b-3f6b1a7c8e90"
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """One event of the catalogue.
+    """The description of one event.
 
     Args:
-        when: it comes, as a sentence.
-        payload: what each field means, `pipeline` left out.
-        example: values of these fields.
-        use: what a rule on it is good for, after "to".
-        installation: whether it is about no single pipeline.
+        when: when it comes, as a sentence.
+        payload: what each field means, except `pipeline`.
+        example: example values of these fields.
+        use: what a rule on it is good for, to follow "Use it to".
+        installation: whether it is about the whole installation instead of one pipeline.
 
     """
 

@@ -1,4 +1,4 @@
-"""What the events of alerts, and of what operators and rules change, say."""
+"""Descriptions of the events about alerts, and about changes by operators and rules."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Every event of the catalogue with an example, made by the code that makes the real ones."""
+"""An example of every event, made by the code that makes the real events."""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -13,7 +13,7 @@ EXAMPLE_PIPELINE = "flights"
 
 
 def examples() -> dict[str, tuple[Described, Event]]:
-    """Give every event by its name, with its description and an example."""
+    """Return the description and an example of every event, by name."""
     told = {}
     for fact, described in {**DESCRIBED, **DESCRIBED_ALERTS}.items():
         pipeline = "" if described.installation else EXAMPLE_PIPELINE

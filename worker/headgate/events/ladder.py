@@ -1,4 +1,4 @@
-"""What a doorbell is owed, and how long a ring waits for its answer: pure functions of what the ledger says."""
+"""Which rings are due, and how long a ring waits for its answer: pure functions of the ledger's state."""
 
 import math
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from headgate.ledger.rings import Outstanding
 from headgate.pipeline import Pipeline
 
 LONGEST_WAIT = timedelta(minutes=15)
-SHORTEST_ANSWER = timedelta(seconds=1)  # the least that the first ring waits, however soon rings are answered
-PATIENCE = 4  # times as long as answers usually take, and nobody will answer any more
+SHORTEST_ANSWER = timedelta(seconds=1)  # the minimum wait of the first ring, however fast the usual answers
+PATIENCE = 4  # after this many times the usual wait, nobody will answer any more
 
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """How long rings wait for an answer, and what follows.
+    """How long rings wait for an answer, and what happens then.
 
     Args:
         answer_within: the longest wait of the first ring; it doubles with each rung.
-        again: how often an unanswered ring is rung again; after that, runs are dispatched directly.
+        again: how often an unanswered ring is repeated; after that, runs are dispatched directly.
 
     """
 
@@ -28,34 +28,34 @@ class Ladder:
     again: int
 
     def after(self, usual: timedelta | None) -> "Ladder":
-        """Shorten the first wait to what answers usually take, and some more; never lengthen it."""
+        """Return a ladder whose first wait is shortened to a multiple of the usual one, never lengthened."""
         if usual is None:
             return self
         return replace(self, answer_within=min(self.answer_within, max(SHORTEST_ANSWER, PATIENCE * usual)))
 
     def wait(self, rung: int) -> timedelta:
-        """How long a ring of this rung may stay unanswered."""
+        """Return how long a ring of this rung may stay unanswered."""
         full: timedelta = self.answer_within * 2.0 ** min(rung, 20)
         return min(full, LONGEST_WAIT)
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What a pipeline is owed now."""
+    """What to do now for a pipeline in a home."""
 
-    rings: int = 0  # so many new rings
-    rung: int | None = None  # climb to this rung, in place of the unanswered rings
-    settle: bool = False  # the unanswered rings need no answer any more
+    rings: int = 0  # how many new rings to ring
+    rung: int | None = None  # the rung to climb to, with a ring that replaces the unanswered ones
+    settle: bool = False  # close the unanswered rings, which no longer need an answer
 
 
 def due(found: Outstanding, *, most_arrivals: int, parallelism: int, ladder: Ladder) -> Due:
-    """Decide what a pipeline is owed: a pure function of what the ledger says.
+    """Decide what to do for a pipeline in a home: a pure function of the ledger's state.
 
     Args:
-        found: from the ledger.
+        found: the outstanding work, as the ledger has it.
         most_arrivals: how many arrivals one claim may hold.
         parallelism: how many runs may work at the same time.
-        ladder: the waits.
+        ladder: how long rings wait for an answer.
 
     """
     overdue = (
@@ -72,21 +72,21 @@ def due(found: Outstanding, *, most_arrivals: int, parallelism: int, ladder: Lad
 
 
 def most_claimable(pipelines: Sequence[Pipeline]) -> dict[str, int]:
-    """Say of each pipeline how many arrivals all its runs can claim at once: more are not worth counting."""
+    """Return how many arrivals all runs of each pipeline can claim at once: more are not worth counting."""
     return {pipeline.name: pipeline.parallelism * pipeline.max_arrivals for pipeline in pipelines}
 
 
 def shares(ranges: int, homes: Sequence[HomeRecord], *, most_arrivals: int, parallelism: int) -> list[int]:
-    """Divide ranges, which any home may work on, among those that answer, one run after another.
+    """Divide due ranges, which any home may work on, among the homes that answer, run by run in turn.
 
     Args:
         ranges: how many are due.
-        homes: all; one without a listener, or that leaves rings unanswered, gets none while there is another.
+        homes: all homes; one that has no listener, or leaves rings unanswered, gets ranges only if all do.
         most_arrivals: how many arrivals one claim may hold.
         parallelism: how many runs may work on them at the same time.
 
     Returns:
-        Of each home, how many it is rung for.
+        For each home, how many ranges it is rung for.
 
     """
     alive = [number for number, home in enumerate(homes) if home.alive] or list(range(len(homes)))

@@ -1,4 +1,4 @@
-"""The event that an automation started a run for: found on the Prefect server, for forms that cannot hand it over."""
+"""The event for which an automation started a run: looked up on the Prefect server if it was not passed to the run."""
 
 import time
 from collections.abc import Mapping
@@ -7,20 +7,20 @@ from typing import Any
 
 from headgate.events.publisher import Publisher
 
-READABLE = 30.0  # seconds; the server writes events down up to 5 s after they came, and later under load
-AGAIN = 0.5  # seconds between two looks
-EVER = {"since": "1970-01-01T00:00:00Z"}  # else events that say they are older than half a year are left out
+READABLE = 30.0  # seconds; the server stores events up to 5 s after they come, and later under load
+AGAIN = 0.5  # seconds between two queries
+EVER = {"since": "1970-01-01T00:00:00Z"}  # otherwise events dated more than half a year ago are left out
 EXECUTED = "prefect.automation.action.executed"
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What started a run."""
+    """What started a run: an automation, and the event that it answered."""
 
     automation: str  # its name
     event_id: str
     event: str  # its name
-    pipeline: str | None  # what the event is about, as far as it tells
+    pipeline: str | None  # this and the next two: what the event is about, as far as it says
     source: str | None
     reason: str | None
 
@@ -29,12 +29,12 @@ def fired_by(server: Publisher, flow_run_id: str, *, within: float = READABLE) -
     """Find the event that an automation answered with this flow run.
 
     Args:
-        server: where it was started.
+        server: the client of the run's Prefect server.
         flow_run_id: the run.
-        within: seconds to wait until the server has written its events down.
+        within: seconds to wait until the server has stored its events.
 
     Returns:
-        None if no automation started it, or the event cannot be had.
+        The automation and the event; None if no automation started the run, or the event cannot be found.
 
     Raises:
         PrefectUnavailable: the server does not answer.
@@ -54,7 +54,7 @@ def fired_by(server: Publisher, flow_run_id: str, *, within: float = READABLE) -
 
 
 def origin(automation: str, event: Mapping[str, Any]) -> Origin:
-    """Read from an event what it is about. A rule may be about any event, so nothing in it is relied on."""
+    """Read from an event what it is about. A rule may answer any event, so no field is relied on."""
     labels = event.get("resource") or {}
     payload = event.get("payload") or {}
     related: Mapping[str, str] = next(

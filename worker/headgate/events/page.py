@@ -1,4 +1,4 @@
-"""docs/events.md, written from the code: `python -m headgate.events.page > docs/events.md`."""
+"""Generate docs/events.md from the code: `python -m headgate.events.page > docs/events.md`."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ The rule stands in JSON, as the UI's editor takes it: Automations, +, trigger ty
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     found = examples()
     names = sorted(name for name in found if name != READY)
     overview = ["| event | when |", "|---|---|"]
@@ -37,7 +37,7 @@ def page() -> str:
 
 
 def rule(name: str, event: Event) -> dict[str, object]:
-    """The trigger of a rule on events like this one, of its pipeline."""
+    """Return the trigger of a rule on events of this name, for the example's pipeline."""
     resource = event.resource["prefect.resource.id"]
     of_pipeline = resource.startswith("headgate.pipeline.")
     by_id = of_pipeline or resource == INSTALLATION
@@ -88,7 +88,7 @@ def _json(value: object) -> str:
 
 
 def _anchor(name: str) -> str:
-    """How the heading is linked to: dots go, as GitHub has it."""
+    """Return the anchor of a heading: GitHub drops the dots."""
     return name.replace(".", "")
 
 

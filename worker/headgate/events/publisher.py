@@ -1,7 +1,7 @@
-"""The Prefect server as the announcer sees it: events out, and the few questions of the ladder. Plain HTTP.
+"""The announcer's client of the Prefect server, in plain HTTP: it posts events and answers the ladder's questions.
 
-Events go by POST and not through Prefect's own client queue: an error is known per request, nothing waits in the memory
-of this process, and one refused event cannot stop those behind it.
+Events go by POST and not through the queue of Prefect's client, so that each request reports its own error, nothing
+waits in this process's memory, and a refused event cannot stop those behind it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ import structlog
 from headgate.errors import NotFound, PrefectDenied, PrefectUnavailable
 from headgate.events.catalog import Event
 
-BEGINS_WITHIN = timedelta(seconds=30)  # from being taken by a worker; a run that takes longer has lost it
-ONLINE = timedelta(seconds=90)  # a worker's heartbeat is not older
+BEGINS_WITHIN = timedelta(seconds=30)  # from Pending to Running; a run that takes longer has lost its worker
+ONLINE = timedelta(seconds=90)  # the maximum age of an online worker's last heartbeat
 
 UNFINISHED = ("RUNNING", "PENDING")
 
@@ -26,23 +26,23 @@ log = structlog.get_logger()
 
 
 class Publisher:
-    """Posts events, dispatches runs directly, and counts what is queued.
+    """Posts events, dispatches runs directly, and counts queued runs.
 
     Args:
         api: the server's API, http://host:port/api.
-        auth: user:password, if the server asks for one.
+        auth: user:password, if the server requires it.
         timeout: seconds for one request.
 
     """
 
     def __init__(self, api: str, *, auth: str | None = None, timeout: float = 10) -> None:
-        # Without TLS, the authorities are not loaded: a megabyte.
+        # Without TLS, do not load the certificate authorities, which take a megabyte.
         self._client = httpx.Client(
             base_url=api, timeout=timeout, auth=_basic(auth), verify=not api.startswith("http://")
         )
 
     def __enter__(self) -> Self:
-        """Nothing is opened before it is needed."""
+        """Open nothing: connections are made when needed."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -50,11 +50,11 @@ class Publisher:
         self._client.close()
 
     def check(self) -> str:
-        """See to it that a Prefect server is there and lets us in; its version.
+        """Check that a Prefect server answers and accepts our login; return its version.
 
         Raises:
             PrefectUnavailable: it does not answer.
-            PrefectDenied: it does not let us in, or is not a Prefect server: waiting does not help.
+            PrefectDenied: it rejects our login, or is not a Prefect server: waiting does not help.
 
         """
         response = self._request("GET", "/admin/version")
@@ -77,17 +77,17 @@ class Publisher:
         return f"{server} does not accept the password in PREFECT_API_AUTH_STRING; correct it."
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Post events; an event that the server refuses is logged and left out, the others go.
+        """Post events; an event that the server refuses is logged and left out, and the others are posted.
 
         Raises:
-            PrefectUnavailable: the server does not answer, or fails; nothing is known of these events.
+            PrefectUnavailable: the server does not answer, or fails; it may or may not have these events.
 
         """
         if not events:
             return
         response = self._request("POST", "/events", [event.body() for event in events])
         if response.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
-            # One bad event refuses the whole request: find it, and do not lose the rest.
+            # One bad event makes the server refuse the whole request: post one by one, to lose only that event.
             if len(events) == 1:
                 log.error(
                     "event refused by the server", action="publish", event_id=str(events[0].id), name=events[0].event
@@ -99,15 +99,15 @@ class Publisher:
             raise PrefectUnavailable(f"The Prefect server answered {response.status_code} to events.")
 
     def dispatch(self, deployment: str, parameters: dict[str, object], idempotency_key: str) -> UUID:
-        """Create a run of a deployment directly; the same key again gives the same run.
+        """Create a run of a deployment directly; return its id.
 
         Args:
             deployment: "<flow>/<deployment>".
-            parameters: of the run.
-            idempotency_key: at most one run comes of it.
+            parameters: the run's parameters.
+            idempotency_key: the same key again returns the same run.
 
         Raises:
-            NotFound: there is no such deployment.
+            NotFound: no such deployment exists.
             PrefectUnavailable: the server does not answer.
 
         """
@@ -125,7 +125,7 @@ class Publisher:
         return UUID(made.json()["id"])
 
     def states(self, flow_run_id: str) -> list[tuple[str, datetime]]:
-        """The states that a flow run came to, by name, and when; none if the server does not know it.
+        """Return the names and times of a flow run's states, oldest first; none if the server does not know the run.
 
         Raises:
             PrefectUnavailable: the server does not answer.
@@ -140,14 +140,14 @@ class Publisher:
         )
 
     def crash(self, flow_run_id: str, since: datetime, why: str) -> int:
-        """Set a run whose process is gone to Crashed, and its subflows with it; how many runs that were.
+        """Set a run whose process is gone, and its subflows, to Crashed; return how many runs that were.
 
-        A run that somebody has begun anew meanwhile, or that has come to its end, is left alone.
+        A run that has been restarted meanwhile, or has ended, is left alone.
 
         Args:
-            flow_run_id: of the run.
+            flow_run_id: the run's id.
             since: when its process was found to be gone.
-            why: the reason, for people.
+            why: the reason, shown to people.
 
         Raises:
             PrefectUnavailable: the server does not answer.
@@ -173,10 +173,10 @@ class Publisher:
         return len(left)
 
     def queued(self, deployment: str, pool: str) -> int:
-        """Count the runs of a deployment that wait for a worker of a pool, and may still begin.
+        """Count the runs of a deployment that wait for a worker of a pool and may still begin.
 
-        Runs that were made while the deployment had no pool never do, nor do those that a worker took long ago: it is
-        dead.
+        Runs created while the deployment had no pool never begin. Nor do runs that a worker took long ago: that worker
+        is dead.
 
         Raises:
             PrefectUnavailable: the server does not answer.
@@ -196,10 +196,10 @@ class Publisher:
         )
 
     def deployed(self, deployments: Sequence[str], pool: str | None = None) -> int:
-        """Count the deployments of these that are there.
+        """Count those of these deployments that exist.
 
         Args:
-            deployments: "<flow>/<deployment>" each.
+            deployments: their names, each "<flow>/<deployment>".
             pool: count only those whose runs go to this work pool.
 
         Raises:
@@ -215,9 +215,9 @@ class Publisher:
         return int(self._read("/deployments/count", asked))
 
     def unfinished(self, pool: str) -> int:
-        """Count the runs of a work pool that are under way, or due to begin; those that ingest are left out.
+        """Count the runs of a work pool that are in progress or due to begin, except runs of `ingest`.
 
-        Of these the ledger knows more: one may be running only because it waits for what comes next.
+        The ledger knows more about those: one may be running only because it waits for the next arrival.
 
         Raises:
             PrefectUnavailable: the server does not answer.
@@ -237,10 +237,10 @@ class Publisher:
         )
 
     def workers_online(self, pool: str) -> int:
-        """Count the workers of a work pool whose last heartbeat is fresh.
+        """Count the workers of a work pool whose last heartbeat is recent.
 
         Raises:
-            PrefectUnavailable: the server does not answer, or has no such pool.
+            PrefectUnavailable: the server does not answer, or no such pool exists.
 
         """
         oldest = datetime.now(UTC) - ONLINE
@@ -248,10 +248,10 @@ class Publisher:
         return sum(beat is not None and datetime.fromisoformat(beat) > oldest for beat in beats)
 
     def flow_run(self, flow_run_id: str) -> dict[str, Any]:
-        """A flow run as Prefect's API gives it.
+        """Return a flow run as Prefect's API returns it.
 
         Raises:
-            PrefectUnavailable: the server does not answer, or does not know it.
+            PrefectUnavailable: the server does not answer, or does not know the run.
 
         """
         response = self._request("GET", f"/flow_runs/{flow_run_id}")
@@ -261,9 +261,9 @@ class Publisher:
         return found
 
     def events(self, chosen: Mapping[str, object]) -> list[dict[str, Any]]:
-        """The events that a filter of Prefect's API lets through, oldest first; at most 50.
+        """Return at most 50 events that match a filter of Prefect's API, oldest first.
 
-        The server writes events down some seconds after they came.
+        The server stores events some seconds after they come.
 
         Raises:
             PrefectUnavailable: the server does not answer.

@@ -50,18 +50,18 @@ def main(descriptor: int, modules: Sequence[str]) -> None:
 
     Args:
         descriptor: file descriptor of the connection to the worker.
-        modules: modules that the runs will import; the run that needs one that cannot be imported reports it.
+        modules: modules that the runs will import; one that fails is reported by the run that needs it.
 
     """
     setproctitle.setproctitle("headgate run")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches all its processes; the worker drains us
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    sys.dont_write_bytecode = True  # it is matched by size and whole seconds, so misses a second save in one second
+    sys.dont_write_bytecode = True  # matched by size and whole seconds, it would hide a second save in one second
     began = time.time_ns()
     sys.modules[FORKED] = ModuleType(FORKED)
     engine.become_child()
     if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)  # a user's own flows are imported before any pipeline is
+        sys.path.insert(0, here)  # a user's own flow may be imported before any pipeline
     for name in modules:
         with suppress(Exception):
             import_module(name)

@@ -227,7 +227,7 @@ class Arrivals:
             rows = connection.execute(QUERIES["unsettled"], asked).fetchall()
         return [Unsettled(**{**row, "state": State(row["state"])}) for row in rows]
 
-    def find(  # noqa: PLR0913 - one keyword a filter of the command
+    def find(  # noqa: PLR0913 - one keyword per filter of the command
         self,
         *,
         arrival_id: int | None = None,

@@ -119,7 +119,7 @@ class Claims:
         holder: str,
         only: int | None = None,
         limit: int | None = None,
-        start: int | None = None,  # noqa: ARG002 - as of a claim; a dry run makes one alone
+        start: int | None = None,  # noqa: ARG002 - same signature as `claim`; a dry run has no start
     ) -> Claim:
         """Return what a claim would lease, and parked arrivals, without leasing anything: for a dry run."""
         asked: dict[str, object] = {

@@ -244,7 +244,7 @@ def _halted(connection: Connection, cursor: Cursor, lost: tuple[int, int] | None
     connection.execute(QUERIES["notify"], {"pipeline": cursor.pipeline})
 
 
-def _changed(  # noqa: PLR0913 - one a column
+def _changed(  # noqa: PLR0913 - one per column
     connection: Connection,
     cursor: Cursor,
     action: str,

@@ -76,7 +76,8 @@ class Holding:
                 with self._database.listening(CHANNEL) as connection:
                     self._serve(connection)
             except HeadgateError as error:
-                # If PostgreSQL is back soon, so is the lock. If not, the next renewal may be in time; else the fence holds.
+                # If PostgreSQL is back soon, so is the lock. If not, the next renewal may be in time, or else the fence
+                # holds.
                 log.info("leases are not renewed now; another session is made", action="hold", error=str(error))
                 crashpoint("hold.session-lost")
             except Exception:

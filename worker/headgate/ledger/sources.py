@@ -56,7 +56,7 @@ class Sources:
         """Take in from these sources again; return those that were paused."""
         return self._change(connection, "resume", pipeline, sources, by=by, reason=reason)
 
-    def _change(  # noqa: PLR0913 - one a column
+    def _change(  # noqa: PLR0913 - one per column
         self, connection: Connection, change: str, pipeline: str, sources: Sequence[str], *, by: str, reason: str
     ) -> list[str]:
         changed = []

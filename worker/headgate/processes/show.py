@@ -97,7 +97,7 @@ async def _show(  # noqa: PLR0913 - the command's options, passed on
 
 
 def _addresses(running: Running, folders: Sequence[Path]) -> list[str]:
-    """Print the address of each service, once it answers."""
+    """Return lines with the services' addresses, the watched folders, and what to do next."""
     lines = [
         f"Prefect UI:      {running.ui_url}",
         f"Database:        {address(running.settings.require_database())}  (`headgate psql` opens it)",

@@ -1,4 +1,4 @@
-"""The watch of a listener: it checks what alerts watch, and has due notices delivered by a separate process.
+"""The listener's watch: it checks the alerts, and has a separate process deliver the notices that are due.
 
 Delivery needs Prefect's blocks, but the listener does without Prefect. And a run would need the worker, which may be
 down.

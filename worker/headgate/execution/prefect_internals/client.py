@@ -1,7 +1,7 @@
-"""Prefect's client in a warm process: it reads nothing that it knows, and sends later what nobody waits for.
+"""Prefect's client in a warm process: it requests nothing that it knows, and delays requests that nobody waits for.
 
-Prefect's engine makes eight requests for a subflow, one after the other; with this client it waits for two. In the end
-the server receives the same requests, in the same order for each run.
+Prefect's engine makes eight requests for a subflow, one after the other; with this client it waits for two. The server
+ends up with the same runs, names and final states.
 """
 
 import asyncio
@@ -83,7 +83,7 @@ class AwareClient(PrefectClient):
         return await super().read_flow_runs(**options)
 
     async def create_flow_run(self, flow: Any, *args: Any, **options: Any) -> FlowRun:
-        """Create a flow run; create a subflow as Running, because nothing happens between the two states."""
+        """Create a flow run; create a subflow as Running, because it does nothing while Pending."""
         parent = options.get("parent_task_run_id")
         if parent not in self._fresh:
             return await super().create_flow_run(flow, *args, **options)
@@ -101,7 +101,7 @@ class AwareClient(PrefectClient):
         )
 
     def _begins(self, flow_run_id: UUID) -> bool:
-        """Return whether the engine asks, for a run that it begins; a flow's own requests are waited for."""
+        """Return whether the engine is beginning this run; a flow's own requests must not be delayed."""
         return flow_run_id in self._unread or (self._given is not None and self._given.id == flow_run_id)
 
     async def update_flow_run(self, flow_run_id: UUID, *args: Any, **options: Any) -> httpx.Response:

@@ -1,7 +1,7 @@
 """What Prefect does around the execution of a run, once for all runs of a worker.
 
 Prefect's own collection of these parts, `FlowRunExecutorContext`, is made for one run. If it were shared, it would run
-the hooks of the flow that started last. And its observer misses each Cancel once the server closes the connection.
+the hooks of the flow that started last. And its observer misses every Cancel after the server closes the connection.
 """
 
 import asyncio
