@@ -43,7 +43,7 @@ def _swap_at_once() -> None:
         held.extend((now, each) for each in replaced if each is not None)
 
     async def automation_changed(automation_id: object, event: str) -> None:
-        async with triggers._automations_lock():  # noqa: SLF001 - in the table
+        async with triggers._automations_lock():  # noqa: SLF001 - listed in `private_names`
             async with triggers.automations_session() as session:
                 gone = event == "automation__deleted"
                 automation = None if gone else await triggers.read_automation(session, automation_id)
@@ -54,7 +54,7 @@ def _swap_at_once() -> None:
             triggers.automation_state_snapshot = snapshot
 
     async def reconcile_automations(force: bool = False) -> bool:  # noqa: FBT001, FBT002 - Prefect's signature
-        async with triggers._automations_lock():  # noqa: SLF001 - in the table
+        async with triggers._automations_lock():  # noqa: SLF001 - listed in `private_names`
             async with triggers.automations_session() as session:
                 snapshot = await triggers.read_automation_state_snapshot(session)
                 if not force and snapshot == triggers.automation_state_snapshot:

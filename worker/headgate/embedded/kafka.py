@@ -108,7 +108,7 @@ class EmbeddedKafka:
         if not self._jars.exists():
             self._fetch(stop)
         text = "".join(f"{name}={value}\n" for name, value in self._properties().items())
-        self._config.touch(mode=0o600)  # passwords may stand in it
+        self._config.touch(mode=0o600)  # it may hold passwords
         self._config.write_text(text, encoding="ascii")
         if not self.data.exists():
             self._format(stop)

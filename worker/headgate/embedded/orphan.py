@@ -26,7 +26,7 @@ def watch() -> None:
 def _wait(home: Path) -> None:
     try:
         descriptor = os.open(home / LOCK, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:  # the home was moved: nothing is left to share
+    except OSError:  # the home was moved: there is no lock to wait for
         return
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     # A separate process, because this one is ended too; it holds the lock while it works.

@@ -54,7 +54,7 @@ class Announcer:
         rings: the doorbell's side of the ledger.
         starts: lets parked arrivals go when a start of their pipeline is due.
         holders: tells which runs have died.
-        homes: tells where runs can be started.
+        homes: tells in which homes runs can start.
         publisher: the client of the Prefect server.
         ladder: how long rings wait for an answer.
         repair: restores what is missing on the Prefect server; returns whether that is still in progress.
@@ -200,7 +200,7 @@ class Announcer:
             del self._gone[0]
 
     def _look_for_deployments(self, homes: Sequence[HomeRecord]) -> bool:
-        """Restore deleted deployments and create those of a new home; return whether that is in progress."""
+        """Restore deleted deployments, and create those of a new home; return whether that is in progress."""
         if time.monotonic() - self._looked < LOOK_EVERY:
             return False
         names = [home.name for home in homes] or [DEFAULT]

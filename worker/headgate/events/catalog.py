@@ -40,7 +40,7 @@ WORKER_RECOVERED = f"headgate.{Fact.WORKER_RECOVERED}"
 AUTOMATION_DISABLED = "headgate.automation.disabled"
 
 LABELS = ("source", "name", "topic", "partition", "reason", "state", "alert")  # facts that rules can match
-INSTALLATION = "headgate.installation"  # the resource of events about no single pipeline
+INSTALLATION = "headgate.installation"  # the resource of events about the whole installation
 MAX_LABEL = 250  # characters; Prefect accepts longer labels, but its UI does not show them
 
 

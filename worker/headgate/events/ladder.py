@@ -81,7 +81,7 @@ def shares(ranges: int, homes: Sequence[HomeRecord], *, most_arrivals: int, para
 
     Args:
         ranges: how many are due.
-        homes: all homes; one that has no listener, or leaves rings unanswered, gets ranges only if all do.
+        homes: all homes; one that has no listener, or leaves rings unanswered, gets none while a better one exists.
         most_arrivals: how many arrivals one claim may hold.
         parallelism: how many runs may work on them at the same time.
 

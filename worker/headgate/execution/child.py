@@ -186,7 +186,7 @@ class WarmChild:
         try:
             hooks: Coroutine[Any, Any, None] = engine.run_hooks(self._flow(order.entrypoint), flow_run, state)
             self._runner.run(hooks, context=self._context.copy())
-        except Exception:  # noqa: BLE001 - the run is over; all that can be done is to say so
+        except Exception:  # noqa: BLE001 - the run is over; all that is left is to report it
             flow_run_logger(flow_run).exception("The hooks could not be run.")
 
     def _flow(self, entrypoint: str) -> Flow[..., Any]:
@@ -201,7 +201,7 @@ class WarmChild:
         async def enter() -> None:
             await AsyncClientContext().__aenter__()
 
-        with suppress(Exception):  # the server is unavailable
+        with suppress(Exception):  # the server may be unavailable
             self._plain.run(lambda: SyncClientContext().__enter__())
             self._context = self._plain.copy()
             self._runner.run(enter(), context=self._context)

@@ -46,7 +46,7 @@ class Warm:
         return self.executed
 
     def is_outdated(self) -> bool:
-        """Return whether a module that it has imported was changed since."""
+        """Return whether a module that it imported has changed since."""
         return any(_changed_at(file) != changed for file, changed in self.sources.items())
 
 

@@ -68,7 +68,7 @@ def serve(requests: socket.socket) -> int:
 
 def _tell(status: socket.socket, pid: int) -> None:
     descriptor = os.pidfd_open(pid)
-    with suppress(OSError):  # who asked is gone
+    with suppress(OSError):  # the requester is gone
         socket.send_fds(status, [str(pid).encode()], [descriptor])
     os.close(descriptor)
 
@@ -77,7 +77,7 @@ def _reap(living: dict[int, socket.socket]) -> None:
     for pid in list(living):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
-            with living.pop(pid) as told, suppress(OSError):  # who asked is gone
+            with living.pop(pid) as told, suppress(OSError):  # the requester is gone
                 told.send(str(os.waitstatus_to_exitcode(status)).encode())
 
 

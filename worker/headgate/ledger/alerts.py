@@ -70,7 +70,7 @@ class Alerts:
         asked = {"pipelines": [key[0] for key in keys], "alerts": [key[1] for key in keys]}
         return [AlertRecord(**row) for row in connection.execute(QUERIES["alert_states"], asked)]
 
-    def turn(  # noqa: PLR0913 - one a column
+    def turn(  # noqa: PLR0913 - one per column
         self,
         connection: Connection,
         pipeline: str,
@@ -87,7 +87,7 @@ class Alerts:
         connection.execute(QUERIES["post"], posted)
         connection.execute(QUERIES["notify"], {"pipeline": pipeline})
 
-    def owe(  # noqa: PLR0913 - one a column
+    def owe(  # noqa: PLR0913 - one per column
         self, connection: Connection, pipeline: str, alert: str, block: str, *, subject: str, body: str
     ) -> None:
         """Record a notice to be sent through a block, in the transaction that decided it."""

@@ -254,7 +254,7 @@ class Arrivals:
         """Return an arrival and its transitions.
 
         Raises:
-            NotFound: there is no such arrival.
+            NotFound: no such arrival exists.
 
         """
         found = self.find(arrival_id=arrival_id)

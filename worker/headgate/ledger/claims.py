@@ -121,7 +121,7 @@ class Claims:
         limit: int | None = None,
         start: int | None = None,  # noqa: ARG002 - same signature as `claim`; a dry run has no start
     ) -> Claim:
-        """Return what a claim would lease, and parked arrivals, without leasing anything: for a dry run."""
+        """Return what a claim could lease next, even if parked or not due yet, without leasing it: for a dry run."""
         asked: dict[str, object] = {
             "pipeline": pipeline.name,
             "only": only,

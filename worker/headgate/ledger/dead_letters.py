@@ -68,7 +68,7 @@ class Selection:
     state: str | None = "open"
     limit: int = 100_000
     since: datetime | None = None  # set aside then or later
-    rounds: int | None = None  # only dead letters that fewer successive replays led to
+    rounds: int | None = None  # only from arrivals with fewer replays behind them than this
 
 
 class DeadLetters:

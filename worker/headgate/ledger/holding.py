@@ -51,7 +51,7 @@ class Holding:
         self._woken, self._wake = os.pipe()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self._renew_at = monotonic() + self._every
-        self.is_deaf = False  # behind such a pooler, no notification of arrivals comes
+        self.is_deaf = False  # whether it is behind such a pooler, where no notifications come
 
     def start(self) -> None:
         """Start the thread. Callers need not wait for the lock: the leases hold without it."""

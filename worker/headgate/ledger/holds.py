@@ -9,7 +9,7 @@ from psycopg.rows import class_row
 from headgate.ledger.database import Database
 from headgate.ledger.queries import QUERIES
 
-FIRST, LONGEST = timedelta(seconds=10), timedelta(minutes=2)  # between two tries of one arrival
+FIRST, LONGEST = timedelta(seconds=10), timedelta(minutes=2)  # the first and the longest pause between two tries
 LONGEST_CAUSE = 1000  # characters
 
 log = structlog.get_logger()

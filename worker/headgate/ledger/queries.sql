@@ -178,7 +178,8 @@ with elsewhere as materialized (
 select * from leased order by arrival_id;
 
 -- name: peek
--- What `claim` would lease, without leasing it. Includes parked arrivals, because a person asks.
+-- The arrivals that a claim could lease next, without leasing them. Includes parked arrivals and those not due yet,
+-- because a person asks.
 (select * from headgate.arrival
  where pipeline = %(pipeline)s and state in ('ready', 'retry') and not ordered and home = %(home)s::uuid
    and (%(only)s::bigint is null or arrival_id = %(only)s)
@@ -382,12 +383,12 @@ select percentile_cont(0.9) within group (order by waited) as wait from (
 having count(*) >= 5;
 
 -- name: ring
--- Record a ring before its event is published.
+-- Record a ring before it is rung.
 insert into headgate.ring (ring_id, pipeline, home, rung, direct)
 values (%(ring_id)s, %(pipeline)s, %(home)s, %(rung)s, %(direct)s);
 
 -- name: unring
--- Delete a ring whose event could not be published.
+-- Delete a ring that could not be rung.
 delete from headgate.ring where ring_id = %(ring_id)s and answered_at is null;
 
 -- name: give_up_rings

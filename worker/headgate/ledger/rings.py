@@ -1,4 +1,4 @@
-"""Rings of the doorbell: which are owed, rung and answered, and the outbox, through which facts are published."""
+"""Rings of the doorbell: which are due, rung and answered; and the outbox, through which facts are published."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ import psycopg
 
 
 class Meaning(Enum):
-    """What to do about an error of the database."""
+    """What to do about a database error."""
 
     UNAVAILABLE = "wait until the database serves again"
     BUSY = "try the transaction again"
@@ -28,7 +28,7 @@ CLASSES = {
     **dict.fromkeys(("34", "3B", "3D", "3F", "42", "72", "F0", "HV", "XX"), Meaning.WRONG),
 }
 CODES = {
-    "25006": Meaning.UNAVAILABLE,  # read-only: this server is not the primary, or no longer
+    "25006": Meaning.UNAVAILABLE,  # read-only: this server is not, or no longer, the primary
     "57P01": Meaning.UNAVAILABLE,  # shutting down
     "57P02": Meaning.UNAVAILABLE,  # another process of the server crashed
     "57P03": Meaning.UNAVAILABLE,  # starting up

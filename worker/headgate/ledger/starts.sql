@@ -12,7 +12,8 @@ on conflict (pipeline) do update set pipeline = excluded.pipeline
 returning asked_at;
 
 -- name: waiting
--- A pipeline's parked arrivals, oldest first, counted up to `most` (null: all).
+-- The number and size of a pipeline's parked arrivals, counted up to `most` (null: all), and when the oldest and the
+-- newest came.
 select clock_timestamp() as now, parked.count, parked.size, oldest.arrived_at as oldest, newest.arrived_at as newest
 from (select count(*) as count, coalesce(sum(size_bytes), 0)::bigint as size
       from (select size_bytes from headgate.arrival

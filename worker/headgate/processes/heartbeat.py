@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 def member(settings: Settings, kind: str) -> Member:
-    """Return a member for what this process runs; the pipelines must be loaded."""
+    """Return the ledger's entry for one role of this process; the pipelines must be loaded."""
     from headgate.pipeline.loading import digest_of  # noqa: PLC0415 - `headgate up` does without polars
 
     names, digest = digest_of(settings.pipelines)

@@ -113,7 +113,7 @@ def _addresses(running: Running, folders: Sequence[Path]) -> list[str]:
 async def _watch(
     database: Database, since: datetime, stop: asyncio.Event, console: Console, *, coming: Callable[[], bool] | None
 ) -> list[Summary]:
-    """Show the live table until asked to stop, or until nothing is in progress or `coming` to the ledger."""
+    """Show the live table until asked to stop; given `coming`, also end once it is false and nothing is in progress."""
     found: list[Summary] = []
     with Live(_table(found), console=console, auto_refresh=False) as live:
         while not stop.is_set():

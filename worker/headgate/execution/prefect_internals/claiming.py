@@ -39,7 +39,7 @@ class ClaimingWorker(ProcessWorker):
 
     @property
     def pool_id(self) -> UUID | None:
-        """The id of the work pool; None until the server was reached."""
+        """The id of the work pool; None until the server has been reached."""
         return None if self._work_pool is None else self._work_pool.id
 
     @abstractmethod
