@@ -39,7 +39,7 @@ class AwareClient(PrefectClient):
         self._flows: dict[str, httpx.Response] = {}  # by name
         self._fresh: set[UUID] = set()  # task runs created here for subflows that do not exist yet
         self._subflows: dict[UUID, FlowRun] = {}  # created here as Running, until their engine proposes another state
-        self._unread: dict[UUID, FlowRun] = {}  # created or begun here; the engine's first read of them needs no request
+        self._unread: dict[UUID, FlowRun] = {}  # created or begun here; their first read needs no request
         self._told: set[asyncio.Task[None]] = set()
         self._given: FlowRun | None = None
 
