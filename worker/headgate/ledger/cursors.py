@@ -27,9 +27,7 @@ class Load:
     """The unfinished arrivals of a pipeline."""
 
     unfinished: int  # counted up to the given limit
-    waiting: frozenset[
-        tuple[str, int | None]
-    ]  # sources and partitions with unclaimed arrivals
+    waiting: frozenset[tuple[str, int | None]]  # sources and partitions with unclaimed arrivals
 
 
 class Cursors:
