@@ -82,6 +82,9 @@ class KafkaPythonClient:
         )
         return Fetched(messages, after)
 
+    def rest(self) -> None:
+        """Do nothing: kafka-python fetches only while it is polled."""
+
     def close(self) -> None:
         """Close the connections."""
         self._open.close()

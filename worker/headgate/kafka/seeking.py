@@ -65,6 +65,9 @@ class Client(Protocol):
 
         """
 
+    def rest(self) -> None:
+        """Fetch nothing until the next `seek`."""
+
     def close(self) -> None:
         """Close the connection."""
 
@@ -217,7 +220,9 @@ class _Lent:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # A generator that is not read to its end leaves fetched messages in the client, but seeking drops them.
         if kind is None or kind is GeneratorExit:
-            self._reader.idle.append(self._client)
-        else:
-            with suppress(Exception):
-                self._client.close()
+            with suppress(KafkaUnavailable):
+                self._client.rest()
+                self._reader.idle.append(self._client)
+                return
+        with suppress(Exception):
+            self._client.close()
