@@ -20,7 +20,9 @@ import psutil
 import psycopg
 from bench import Bench, report
 from bench_kafka import bodies
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 from harness import open_folder, wait_until
 from rich.console import Console
 
@@ -218,9 +220,20 @@ def _check(ledger: Ledger, dropped: int) -> None:
         raise AssertionError(message)
 
 
+def _make_topic(admin: AdminClient) -> bool:
+    try:
+        admin.create_topics([NewTopic(TOPIC, 1, 1)])[TOPIC].result(5)
+    except KafkaException:
+        return False
+    return True
+
+
 def _publisher(bench: Bench) -> Callable[[], int]:
     """Publish one message when called; how many there were, with it."""
-    producer = Producer({"bootstrap.servers": bench.kafka_bootstrap, "linger.ms": 0, "log_level": 0})
+    options: dict[str, str | int | float | bool] = {"bootstrap.servers": str(bench.kafka_bootstrap), "log_level": 0}
+    # Made here: a producer that asks for its topic before the broker is up may wait for minutes.
+    wait_until(lambda: _make_topic(AdminClient(options)), within=LONGEST)
+    producer = Producer({**options, "linger.ms": 0})
     values = list(bodies(1000))
     published = 0
 
