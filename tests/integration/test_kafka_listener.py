@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 
@@ -11,6 +12,8 @@ from broker import Broker
 from confluent_kafka import Producer
 from confluent_kafka.cimpl import NewPartitions
 from harness import Services, wait_until
+from headgate.kafka.clients import unwatched
+from headgate.kafka.member import open_member
 from headgate.ledger import Arrivals, Claims, Cursors, Database, Sources
 from headgate.ledger.summary import database_time
 from headgate.pipeline import Topic
@@ -402,6 +405,17 @@ def members(kafka: Broker, group: str) -> list[str]:
     admin = kafka.admin()
     described = admin.describe_consumer_groups([group])[group].result(30)
     return [member.member_id for member in described.members]
+
+
+def test_who_joins_again_does_not_wait_for_the_session_of_its_former_member(kafka: Broker) -> None:
+    topic = kafka.topic()
+    settings = reach(kafka, group=topic).model_copy(update={"session_seconds": 60.0})
+    with ExitStack() as stack:
+        former = stack.enter_context(open_member(settings, [topic], name="one", watch=unwatched))
+        wait_until(former.poll)
+        again = stack.enter_context(open_member(settings, [topic], name="one", watch=unwatched))
+        wait_until(again.poll, within=30)  # nobody polls the former one, so that it would not make room
+        assert len(members(kafka, topic)) == 1
 
 
 def test_a_session_that_the_broker_will_not_have_is_told_with_what_to_set(kafka: Broker, cursors: Cursors) -> None:

@@ -4,8 +4,10 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 import structlog
-from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.admin import MemberToRemove
 
+from headgate.errors import KafkaUnavailable
 from headgate.kafka.clients import Watch, kafka_errors, open_admin, open_consumer
 from headgate.kafka.lookup import Lookup, Part
 from headgate.settings import KafkaSettings
@@ -62,8 +64,14 @@ class Member:
 
 
 @contextmanager
-def open_member(settings: KafkaSettings, topics: Collection[str], *, watch: Watch) -> Iterator[Member]:
+def open_member(settings: KafkaSettings, topics: Collection[str], *, name: str, watch: Watch) -> Iterator[Member]:
     """Join the group.
+
+    Args:
+        settings: how Kafka is reached.
+        topics: their names.
+        name: of this member, as its client's id. What is left of an earlier member of this name leaves the group.
+        watch: watches over calls of the library.
 
     Raises:
         BadSettings: the settings cannot work.
@@ -75,15 +83,30 @@ def open_member(settings: KafkaSettings, topics: Collection[str], *, watch: Watc
         open_admin(settings) as admin,
         open_consumer(
             settings,
+            client_id=name,
             group_id=settings.group,
             session_timeout_ms=session,
             heartbeat_interval_ms=session // 5,
             metadata_max_age_ms=METADATA,
         ) as consumer,
     ):
+        _leave(admin, settings, name, watch)
         lookup = Lookup(consumer=consumer, admin=admin, settings=settings, watch=watch)
         consumer.subscribe(sorted(topics), listener=_Paused(consumer))
         yield Member(consumer=consumer, lookup=lookup, settings=settings, watch=watch)
+
+
+def _leave(admin: KafkaAdminClient, settings: KafkaSettings, name: str, watch: Watch) -> None:
+    """Take a member that failed out of the group: the others would wait for it until its session is over."""
+    doing = "leaving the group"
+    try:
+        with kafka_errors(settings, doing), watch(doing):
+            members = admin.describe_groups([settings.group])[settings.group]["members"]
+            left = [MemberToRemove(each["member_id"]) for each in members if each["client_id"] == name]
+            if left:
+                admin.remove_group_members(settings.group, left)
+    except KafkaUnavailable as error:  # then its session has to end by itself
+        log.debug("a former member is not removed", action="listen", error=str(error))
 
 
 class _Paused(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types

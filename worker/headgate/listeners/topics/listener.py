@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from time import monotonic
+from uuid import uuid4
 
 import structlog
 
@@ -54,6 +55,7 @@ class KafkaListener:
         paused: Callable[[], Collection[tuple[str, str]]] = frozenset,
     ) -> None:
         owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._name = f"headgate-{uuid4()}"  # in the group, for as long as this process lives
         self._settings = settings
         self._stop = stop
         self._cutting = Cutting(pipelines=pipelines, cursors=cursors, owner=owner, paused=paused)
@@ -93,7 +95,7 @@ class KafkaListener:
 
     def _take_part(self) -> None:
         with ExitStack() as stack:
-            joining = open_member(self._settings, self._cutting.topics, watch=self._watchdog.over)
+            joining = open_member(self._settings, self._cutting.topics, name=self._name, watch=self._watchdog.over)
             with self._watchdog.over("connecting"):
                 member = stack.enter_context(joining)
             # Pushed last, so called first: the watchdog also watches over closing the member.
