@@ -317,10 +317,18 @@ def test_news_of_a_commit_are_told_once_for_all_its_arrivals(
         "arrivals.persisted": {
             "arrivals": 2,
             "arrival_ids": [each.arrival_id for each in held],
+            "names": [each.name for each in held],
+            "run": "run",
             "rows_persisted": 7,
             "dead_letters": 1,
         },
-        "rows.dead-lettered": {"reason": "schema", "count": 1, "arrival_ids": [held[0].arrival_id]},
+        "rows.dead-lettered": {
+            "reason": "schema",
+            "count": 1,
+            "arrival_ids": [held[0].arrival_id],
+            "names": [held[0].name],
+            "run": "run",
+        },
     }
 
 

@@ -128,7 +128,8 @@ class ConfluentClient:
             if not messages and (known is not None or self._at >= self._bad[0]):
                 raise self._bad[1]
         if messages:
-            self._at = messages[-1].offset() + 1
+            # The partition's end, told once, may have come with these messages and be behind a gap.
+            self._at = max(self._at, messages[-1].offset() + 1)
         elif self._away is not None:
             raise KafkaUnavailable(f"Kafka does not answer as it should: {self._away}")
         return Fetched(
