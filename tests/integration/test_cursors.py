@@ -279,6 +279,16 @@ def test_a_partition_that_nobody_looks_at_is_found(cursors: Cursors, database: D
         connection.execute("update headgate.cursor set seen_at = now() - interval '1 minute' where partition > 0")
         connection.execute("update headgate.cursor set seen_at = now() - interval '1 minute' where topic_id = 'gone'")
     longer = timedelta(seconds=30)
-    assert cursors.neglected(["weather"], "cluster", ["a"], longer) == [("weather", 1)]
-    assert cursors.neglected(["weather"], "cluster", ["a"], 4 * longer) == []
-    assert cursors.neglected(["weather"], "elsewhere", ["a"], longer) == []
+    declared = [("weather", place().source, "a")]
+    assert cursors.neglected(declared, "cluster", longer) == [("weather", 1)]
+    assert cursors.neglected(declared, "cluster", 4 * longer) == []
+    assert cursors.neglected(declared, "elsewhere", longer) == []
+
+
+def test_a_topic_that_its_pipeline_no_longer_reads_is_not_missed(cursors: Cursors, database: Database) -> None:
+    """Its id is still known through another pipeline: it must not make the group join anew for ever."""
+    begun(cursors, place())
+    with database.transaction() as connection:
+        connection.execute("update headgate.cursor set seen_at = now() - interval '1 minute'")
+    assert cursors.neglected([("other", place().source, "a")], "cluster", timedelta(seconds=30)) == []
+    assert cursors.neglected([("weather", "topic:other", "a")], "cluster", timedelta(seconds=30)) == []

@@ -13,6 +13,7 @@ from confluent_kafka import Producer
 from confluent_kafka.cimpl import NewPartitions
 from harness import Services, wait_until
 from headgate.kafka.clients import unwatched
+from headgate.kafka.lookup import open_lookup
 from headgate.kafka.member import open_member
 from headgate.ledger import Arrivals, Claims, Cursors, Database, Sources
 from headgate.ledger.summary import database_time
@@ -399,6 +400,18 @@ def test_while_the_database_is_away_nothing_is_cut_and_the_place_in_the_group_is
         await_covered(topic, 5)
         assert members(kafka, topic) == before, "a rebalance would have made a new member"
     assert told(logs)[1] == "the database answers again"
+
+
+def test_a_partition_that_nobody_leads_does_not_hold_up_the_others(kafka: Broker) -> None:
+    """A partition that does not exist is one that kafka-python knows of no leader for: it leaves it out, and trips."""
+    one, other = kafka.topic(partitions=2), kafka.topic()
+    for topic in (one, other):
+        publish(kafka, topic, 3)
+    asked = [(one, 0), (one, 1), (one, 7), (other, 0)]
+    with open_lookup(reach(kafka, group=one)) as lookup:
+        lookup.topics([one, other])
+        assert lookup.ends(asked) == {(one, 0): 3, (one, 1): 0, (other, 0): 3}
+        assert lookup.begins(asked) == {(one, 0): 0, (one, 1): 0, (other, 0): 0}
 
 
 def members(kafka: Broker, group: str) -> list[str]:

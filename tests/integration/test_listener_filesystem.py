@@ -22,6 +22,8 @@ from harness import home_in
 from headgate.errors import LedgerUnavailable
 from headgate.ledger import Arrivals, Database, Homes
 from headgate.listeners.files import FileListener
+from headgate.listeners.files.inspection import files_beneath
+from headgate.listeners.files.source import Source
 from headgate.model import ArrivalRecord, NewArrival, Opened, Places, Reason
 from headgate.pipeline import Folder, Marker, Pipeline, Quiet, Table
 from headgate.settings import ListenerSettings
@@ -354,6 +356,24 @@ def test_what_no_watch_reported_is_found_by_the_scan(site: Site) -> None:
         (site.root / "a.csv").write_bytes(BYTES)
         settled(site, 1)
         assert listener.found_by_scan == before + 1
+
+
+def test_a_folder_that_may_not_be_entered_does_not_end_the_scan() -> None:
+    with tempfile.TemporaryDirectory() as root:
+        os.chmod(root, 0o755)  # noqa: S103 - somebody else is to look into it
+        source = Source("orders", Folder("in"), os.fsencode(root))
+        locked = Path(root) / "locked"
+        locked.mkdir()
+        for folder in (locked, Path(root)):
+            (folder / "a.csv").write_bytes(b"id\n1\n")
+        locked.chmod(0o644)  # it can be listed, and its files cannot be looked at
+        me = os.geteuid()
+        os.seteuid(65534 if me == 0 else me)
+        try:
+            found = [path for _, path, _ in files_beneath(source, b"")]
+        finally:
+            os.seteuid(me)
+        assert found == [b"a.csv"]
 
 
 def test_one_folder_that_cannot_be_watched_does_not_stop_the_others(

@@ -77,7 +77,7 @@ def test_a_rate_is_kept(sending: Stand, kafka: Broker) -> None:
     [
         (None, (), "lines: there is no such file; name one, or - for standard input."),
         ('{"a": 1}\n', ("--key", "b"), "lines: message 1 has no field 'b'."),
-        ("plain\n", ("--key", "b"), "lines: message 1 is no JSON, so it has no field 'b'"),
+        ("plain\n", ("--key", "b"), "lines: message 1 is not JSON, so it has no field 'b'"),
         ("x" * 2_000_000, (), "it is larger than the broker takes; raise the topic's max.message.bytes."),
     ],
 )

@@ -91,6 +91,20 @@ def test_no_file_in_the_archive_is_ever_replaced(places: Places, settler: Settle
     assert second.read_bytes() == b"later"
 
 
+def test_a_file_that_is_called_like_another_with_its_number_is_not_replaced(places: Places, settler: Settler) -> None:
+    """Of rotated logs, `app.log.3` is there before the third arrival is `app.log` again."""
+    arrivals = [
+        replace(DONE, arrival_id=number, path=path, spool=f"orders/archived/token{number}")
+        for number, path in enumerate([b"app.log", b"app.log.3", b"app.log"], start=1)
+    ]
+    kept = []
+    for ended in arrivals:
+        spooled(places, ended, b"%d" % ended.arrival_id)
+        kept.append(settler.put(ended))
+    assert [place and place.read_bytes() for place in kept] == [b"1", b"2", b"3"]
+    assert settler.put(arrivals[2]) == kept[2], "settling again finds it"
+
+
 def test_the_longest_name_finds_room_for_its_number(places: Places, settler: Settler) -> None:
     names = [replace(DONE, arrival_id=number, path=b"x" * 255) for number in (1, 2)]
     for ended in names:

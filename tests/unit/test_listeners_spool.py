@@ -1,5 +1,6 @@
 """Files taken out of real folders."""
 
+import errno
 import hashlib
 import os
 import socket
@@ -92,6 +93,38 @@ def test_what_a_killed_process_took_is_found_with_its_source_and_path(inbox: Pat
     drop(source, path)
     held = spool.take(source, path)
     assert list(spool.left_over([source])) == [held]
+
+
+def test_a_rename_that_reports_an_error_although_it_took_place_loses_nothing(
+    tmp_path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer of an NFS server may be lost: the client asks again, and is told that the file does not exist."""
+
+    def answer_lost(source: bytes, target: bytes, *, src_dir_fd: int) -> None:
+        rename(source, target, src_dir_fd=src_dir_fd)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), source)
+
+    rename = os.rename
+    source = source_in(tmp_path / "inbox")
+    drop(source, b"a.csv")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", answer_lost)
+        held = spool.take(source, b"a.csv")
+    assert held.moved
+    assert spool.seal(held).position.sha256 == hashlib.sha256(BYTES).digest()
+
+
+def test_what_a_killed_process_took_belongs_to_the_source_that_wanted_it(spool: Spool) -> None:
+    """Two pipelines may share a folder; on another file system the bytes are still in it."""
+    with tempfile.TemporaryDirectory(dir=OTHER) as folder:
+        root = os.fsencode(folder)
+        json = Source("orders", Folder("in", patterns=("*.json",)), root)
+        csv = Source("weather", Folder("in", patterns=("*.csv",)), root)
+        drop(json, b"a.json")
+        held = spool.take(json, b"a.json")
+        assert list(spool.left_over([csv, json])) == [held]
+        assert list(spool.left_over([json, csv])) == [held]
+        assert len(list(spool.left_over([csv]))) == 1, "if no other is declared, it is not left behind"
 
 
 def test_after_a_kill_in_the_middle_of_a_copy_the_original_is_copied_again(spool: Spool) -> None:

@@ -91,7 +91,7 @@ WRONG: list[tuple[str, Callable[[], object], str]] = [
     ("a schema that is one's instance", lambda: declare(schema="Order"), "derives from dataframely.Schema"),
     ("a column of ours", lambda: declare(schema=Underscored), r"rename \['_row'\]"),
     ("an enricher that is none", lambda: declare(enrich=[3]), r"lookup\(\.\.\.\) or a function"),
-    ("a format twice", lambda: declare(formats=[Csv(), Csv()]), "at the most"),
+    ("a format twice", lambda: declare(formats=[Csv(), Csv()]), "at most one Csv"),
     ("an upsert without a key", lambda: declare(schema=Note, sink=Table("a", mode="upsert")), "primary_key=True"),
     ("a key that is no column", lambda: declare(sink=Table("a", key=("nope",))), r"has not: \['nope'\]"),
     ("no parallelism", lambda: declare(parallelism=0), "parallelism=1 or more"),

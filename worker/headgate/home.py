@@ -107,6 +107,7 @@ class Home:
             self._spool.mkdir(parents=True, exist_ok=True)
             with fresh.open("wb") as file:
                 file.write(orjson.dumps(asdict(mark)))
+                file.flush()
                 os.fsync(file.fileno())
             fresh.rename(self._file)
             folder = os.open(self._spool, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

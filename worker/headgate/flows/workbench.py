@@ -96,7 +96,7 @@ class Workbench:
         if arrival.range is not None:
             topic = self.pipeline.source(arrival.source)
             if not isinstance(topic, Topic):
-                raise BadPipeline(f"Pipeline {self.pipeline.name!r}: {arrival.source!r} is no topic any more.")
+                raise BadPipeline(f"Pipeline {self.pipeline.name!r}: {arrival.source!r} is no longer a topic.")
             return Range(
                 arrival_id=arrival.arrival_id,
                 position=arrival.range,

@@ -1,6 +1,6 @@
 """Questions to brokers: which topics exist, with which ids, and where their partitions begin and end."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -117,23 +117,38 @@ class Lookup:
         try:
             with self._watch("asking for offsets"):
                 return dict(ask(places, timeout_ms=PATIENCE))
-        except KafkaError:
-            # A topic that was just deleted must not hold up the others.
+        except (KafkaError, KeyError):
+            # A topic that was just deleted, or a partition without a leader, must not hold up the others.
             return self._one_by_one(ask, places)
 
     def _one_by_one(self, ask: Callable[..., Mapping[Part, int]], places: list[TopicPartition]) -> dict[Part, int]:
         found: dict[Part, int] = {}
         failed: KafkaError | None = None
+        led = self._led({place.topic for place in places})
         for topic in sorted({place.topic for place in places}):
+            mine = [place for place in places if place.topic == topic and (place.topic, place.partition) in led]
             try:
                 with self._watch("asking for offsets"):
-                    found |= ask([place for place in places if place.topic == topic], timeout_ms=SHORT)
+                    found |= ask(mine, timeout_ms=SHORT) if mine else {}
             except KafkaError as error:
                 failed = error
+            except KeyError:  # kafka-python does not ask where it knows of no leader yet: next time
+                continue
         if not found and failed is not None:
             with self._asking("asking for offsets"):
                 raise failed
         return found
+
+    def _led(self, topics: Collection[str]) -> set[Part]:
+        """Ask which partitions have a leader: nobody can tell anything of the others."""
+        with self._asking("asking for leaders"):
+            found = self._admin.describe_topics(sorted(topics))
+        return {
+            (topic["name"], partition["partition_index"])
+            for topic in found
+            for partition in topic["partitions"]
+            if partition["leader_id"] >= 0
+        }
 
     @contextmanager
     def _asking(self, doing: str) -> Iterator[None]:

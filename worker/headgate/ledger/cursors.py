@@ -100,10 +100,23 @@ class Cursors:
             return {found.place: found for found in cursor.execute(QUERIES["cursor_note"], asked)}
 
     def neglected(
-        self, pipelines: Sequence[str], cluster: str, topic_ids: Sequence[str], longer: timedelta
+        self, sources: Sequence[tuple[str, str, str]], cluster: str, longer: timedelta
     ) -> list[tuple[str, int]]:
-        """Return partitions (topic, number) of these topics that no listener has looked at for longer than this."""
-        asked = {"pipelines": list(pipelines), "cluster": cluster, "topic_ids": list(topic_ids), "longer": longer}
+        """Return partitions (topic, number) that no listener has looked at for longer than this.
+
+        Args:
+            sources: the declared ones, each as pipeline, source and the topic's id.
+            cluster: the cluster's id.
+            longer: what is too long.
+
+        """
+        asked = {
+            "pipelines": [pipeline for pipeline, _, _ in sources],
+            "sources": [source for _, source, _ in sources],
+            "topic_ids": [topic_id for _, _, topic_id in sources],
+            "cluster": cluster,
+            "longer": longer,
+        }
         with self._database.transaction() as connection:
             rows = connection.execute(QUERIES["cursor_neglected"], asked).fetchall()
         return [(row["topic"], row["partition"]) for row in rows]

@@ -690,11 +690,13 @@ where c.cluster = %(cluster)s and c.pipeline = seen.pipeline and c.source = seen
 returning c.*;
 
 -- name: cursor_neglected
--- Partitions that no listener has looked at for this long.
-select topic, partition from headgate.cursor
-where pipeline = any(%(pipelines)s) and cluster = %(cluster)s and topic_id = any(%(topic_ids)s) and halted is null
-  and coalesce(seen_at, begun_at) < now() - %(longer)s
-order by topic, partition;
+-- Partitions of declared sources that no listener has looked at for this long.
+select distinct c.topic, c.partition
+from headgate.cursor as c
+join unnest(%(pipelines)s::text[], %(sources)s::text[], %(topic_ids)s::text[]) as declared (pipeline, source, topic_id)
+  using (pipeline, source, topic_id)
+where c.cluster = %(cluster)s and c.halted is null and coalesce(c.seen_at, c.begun_at) < now() - %(longer)s
+order by 1, 2;
 
 -- name: cursor_advance
 -- Compare-and-set: moves nothing unless the cursor still has the expected offset and generation.

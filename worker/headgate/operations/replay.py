@@ -221,6 +221,6 @@ def _kept(letter: DeadLetterRecord) -> Iterator[bytes]:
         raise NotFound(f"The file of {what} cannot be read at {letter.kept_at}: {error.strerror}.") from error
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise NotFound(f"What is kept of {what} is no regular file; drop one in its place.")
+            raise NotFound(f"What is kept of {what} is not a regular file; drop one in its place.")
         while block := file.read(BLOCK):
             yield block

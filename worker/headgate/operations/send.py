@@ -102,7 +102,7 @@ def _opened(file: Path, progress: Progress) -> Iterator[Iterator[bytes]]:
             try:
                 yield iter(expanded)
             except (gzip.BadGzipFile, EOFError) as error:
-                raise Misuse(f"{file}: it is no whole gzip file ({error}).") from error
+                raise Misuse(f"{file}: it is not a complete gzip file ({error}).") from error
 
 
 def _key(name: str | None, file: Path, header: bytes | None) -> Key:
@@ -131,7 +131,7 @@ def _field(file: Path, name: str, number: int, line: bytes) -> bytes | None:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise Misuse(f"{file}: message {number:,} is no JSON, so it has no field {name!r}: {error}.") from error
+        raise Misuse(f"{file}: message {number:,} is not JSON, so it has no field {name!r}: {error}.") from error
     if not isinstance(found, dict) or name not in found:
         raise Misuse(f"{file}: message {number:,} has no field {name!r}.")
     value = found[name]

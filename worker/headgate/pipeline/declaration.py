@@ -90,7 +90,7 @@ class Pipeline:
         for source in self.sources:
             require(
                 isinstance(source, Folder | Topic),
-                f"{say}: {source!r} is no source; write Folder({self.name!r}) or Topic({self.name!r}).",
+                f"{say}: {source!r} is not a source; write Folder({self.name!r}) or Topic({self.name!r}).",
             )
         names = [source.name for source in self.sources]
         require(len(set(names)) == len(names), f"{say}: two sources of one name; give each its own folder or topic.")
@@ -104,10 +104,10 @@ class Pipeline:
         for enricher in self.enrich:
             require(
                 isinstance(enricher, Lookup) or callable(enricher),
-                f"{say}: {enricher!r} is no enricher; write lookup(...) or a function of a frame.",
+                f"{say}: {enricher!r} is not an enricher; write lookup(...) or a function of a frame.",
             )
         kinds = [type(format_) for format_ in self.formats]
-        require(len(set(kinds)) == len(kinds), f"{say}: one Csv(), one Json() and one Parquet() at the most.")
+        require(len(set(kinds)) == len(kinds), f"{say}: at most one Csv(), one Json() and one Parquet().")
         if self.sink.mode != "append":
             require(
                 self.key,

@@ -135,7 +135,7 @@ class Topic:
             require(
                 name is None
                 or (0 < len(name) <= LARGEST_NAME and all(c.isascii() and (c.isalnum() or c in "._-") for c in name)),
-                f"Topic({self.topic!r}): {name!r} is no topic's name; write ASCII letters, digits, '.', '_' and '-'.",
+                f"Topic({self.topic!r}): {name!r} is not a topic name; write ASCII letters, digits, '.', '_' and '-'.",
             )
         require(self.dead_letters != self.topic, f"Topic({self.topic!r}): dead_letters names the topic itself.")
         require(

@@ -43,7 +43,7 @@ def avro_parser(form: Avro, schemas: Schemas | None) -> Parse:
         try:
             own = fastavro.parse_schema(orjson.loads(form.schema))
         except (ValueError, fastavro.schema.SchemaParseException) as error:
-            raise BadPipeline(f"Avro(schema=...): that is no Avro schema ({error}).") from error
+            raise BadPipeline(f"Avro(schema=...): that is not an Avro schema ({error}).") from error
         return lambda value: _datum(fastavro.schemaless_reader, value, own)
     if schemas is None:
         raise BadPipeline("Avro() without a schema asks a registry: set HEADGATE_KAFKA_REGISTRY_URL, or give schema=.")
@@ -78,7 +78,7 @@ def protobuf_parser(form: Protobuf) -> Parse:
         raise BadPipeline("Protobuf(...) needs protobuf: run pip install 'headgate[protobuf]'.") from error
     kind = load_object(form.message, "Protobuf")
     if not callable(kind) or not hasattr(kind, "FromString"):
-        raise BadPipeline(f"Protobuf({form.message!r}): that is no generated message class.")
+        raise BadPipeline(f"Protobuf({form.message!r}): that is not a generated message class.")
 
     def parse(value: bytes) -> Mapping[str, object]:
         message = kind.FromString(_unframed(value) if form.framed else value)
@@ -147,7 +147,7 @@ def _datum(read: Callable[..., object], value: bytes, schema: object) -> Mapping
     if file.tell() != len(value):
         raise NotAsDeclared(f"{len(value) - file.tell()} bytes behind the datum")
     if not isinstance(found, dict):
-        raise NotAsDeclared("the datum is no record")
+        raise NotAsDeclared("the datum is not a record")
     return found
 
 

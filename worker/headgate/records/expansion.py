@@ -110,7 +110,7 @@ def _gunzip(path: Path, block: int) -> Iterator[bytes]:
             try:
                 out = inflate.decompress(rest, block)
             except zlib.error as error:
-                what = "bytes after the end of the gzip stream that are no gzip" if given else "no gzip, or damaged"
+                what = "bytes after the end of the gzip stream that are not gzip" if given else "not gzip, or damaged"
                 raise ArrivalRejected(
                     Reason.UNDECODABLE, f"{what} ({error}); compress the file again, or correct its ending."
                 ) from error

@@ -17,11 +17,12 @@ import structlog
 
 from headgate.errors import HomeUnavailable, LedgerUnavailable, WrongDatabase
 from headgate.home import Mark
-from headgate.listeners.files.disk import entries_beneath, folder_beneath, has_writer, opened
+from headgate.listeners.files.disk import folder_beneath
+from headgate.listeners.files.inspection import files_beneath, inspect
 from headgate.listeners.files.intake import Found, Intake
 from headgate.listeners.files.ledger import Homes, Ledger
 from headgate.listeners.files.paused import PausedSources
-from headgate.listeners.files.readiness import Sighting, Stamp, due, marked_by, marker_of, put_off, sight, wanted
+from headgate.listeners.files.readiness import Sighting, Stamp, due, marked_by, put_off, sight, wanted
 from headgate.listeners.files.settling import Settler
 from headgate.listeners.files.source import Source, sources_of
 from headgate.listeners.files.spool import Spool
@@ -214,7 +215,7 @@ class FileListener:
     def _scan_all(self) -> None:
         self._next_scan = monotonic() + self._scan_every / timedelta(seconds=1)
         before = len(self._sightings)
-        self._sight_in_order([file for source in self._sources for file in _files(source, b"", self._untaken)])
+        self._sight_in_order([file for source in self._sources for file in files_beneath(source, b"", self._untaken)])
         for source in self._sources:
             here = [path for of, path in self._left if of == source]
             for path in here:
@@ -271,7 +272,7 @@ class FileListener:
             return
         stamp = Stamp.of(found)
         if stamp.folder and source.folder.recursive:
-            self._sight_in_order(_files(source, path))
+            self._sight_in_order(files_beneath(source, path))
         if wanted(name, source.folder):
             self._sight(source, path, stamp, reported=True)
 
@@ -299,7 +300,7 @@ class FileListener:
                 continue
             key = source, path
             try:
-                stamp, marked, writer = _inspect(source, path)
+                stamp, marked, writer = inspect(source, path)
             except OSError as error:
                 if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
                     log.warning("file not readable; tried again", action="look", source=source.name, error=str(error))
@@ -355,32 +356,6 @@ class FileListener:
 
 def _clock(ago: float) -> datetime:
     return datetime.now(UTC) - timedelta(seconds=ago)
-
-
-def _files(source: Source, folder: bytes, untaken: Untaken | None = None) -> Iterator[tuple[Source, bytes, Stamp]]:
-    """Yield the files below a folder of a source whose names are wanted; note the others in `untaken`."""
-    for path, entry in entries_beneath(source.root, folder, recursive=source.folder.recursive):
-        with suppress(FileNotFoundError):
-            if wanted(os.path.basename(path), source.folder):
-                yield source, path, Stamp.of(entry.stat(follow_symlinks=False))
-            elif untaken is not None:
-                untaken.note_name(source, path, entry)
-
-
-def _inspect(source: Source, path: bytes) -> tuple[Stamp, bool, bool | None]:
-    """Return a file's stamp, whether its marker is there, and whether it has a writer (None if unknown)."""
-    folder, name = os.path.split(path)
-    with folder_beneath(source.root, folder) as descriptor:
-        stamp = Stamp.of(os.lstat(name, dir_fd=descriptor))
-        if marker := marker_of(name, source.folder.ready):
-            try:
-                os.lstat(marker, dir_fd=descriptor)
-            except FileNotFoundError:
-                return stamp, False, False
-        if not stamp.regular:
-            return stamp, True, False
-        with opened(name, descriptor) as file:
-            return stamp, True, has_writer(file)
 
 
 def _make(source: Source) -> None:

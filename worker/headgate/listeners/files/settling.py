@@ -88,7 +88,7 @@ class Settler:
         return Path(os.fsdecode(place)) if place else None
 
     def _targets(self, ended: Ended) -> tuple[bytes, ...]:
-        """Return where the bytes belong, and a second place if that name is taken; nothing if they are deleted."""
+        """Return where the bytes belong, and other places if that name is taken; nothing if they are deleted."""
         if ended.state is State.REJECTED:
             folder = self._places.rejected / ended.pipeline / str(ended.arrival_id)
             return (os.path.join(os.fsencode(folder), os.path.basename(ended.path)),)
@@ -97,8 +97,10 @@ class Settler:
             return ()
         archive = os.fsencode(self._places.archive / ended.pipeline / slug(ended.source))
         where, name = os.path.split(os.path.join(archive, ended.path))
-        ending = f".{ended.arrival_id}".encode()
-        return os.path.join(where, name), os.path.join(where, name[: LONGEST_NAME - len(ending)] + ending)
+        # A later file may be called like an earlier one with its number; no file is called like a token.
+        endings = f".{ended.arrival_id}", f".{ended.arrival_id}.{os.path.basename(str(ended.spool))}"
+        names = [name[: LONGEST_NAME - len(ending)] + ending.encode() for ending in endings]
+        return tuple(os.path.join(where, each) for each in (name, *names))
 
     def _explain(self, ended: Ended) -> None:
         folder = self._places.rejected / ended.pipeline

@@ -9,7 +9,7 @@ as atomically, and it is copied to the spool afterwards.
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,7 +27,7 @@ from headgate.listeners.files.disk import (
     opened,
     prune,
 )
-from headgate.listeners.files.readiness import Stamp, marker_of
+from headgate.listeners.files.readiness import Stamp, marker_of, wanted
 from headgate.listeners.files.source import Source
 from headgate.model import FilePosition, Places, Reason
 
@@ -101,12 +101,15 @@ class Spool:
             try:
                 os.rename(name, target, src_dir_fd=inbox)
             except OSError as error:
-                self.drop(held)
-                if error.errno != errno.EXDEV:
-                    raise
-                if not stat.S_ISREG(found.st_mode):
-                    return held
-                spooled = self._to_outpost(held, inbox)
+                # A network file system may report an error of a rename that took place: what is in the spool is ours,
+                # and may be the only copy. So only empty folders are removed.
+                if not os.path.lexists(target):
+                    self._prune(held)
+                    if error.errno != errno.EXDEV:
+                        raise
+                    if not stat.S_ISREG(found.st_mode):
+                        return held
+                    spooled = self._to_outpost(held, inbox)
             if marker := marker_of(name, source.folder.ready):
                 # Now, not after the commit: a marker left by a crash would declare a later, half-written file complete.
                 _remove_marker(marker, inbox)
@@ -185,6 +188,9 @@ class Spool:
         for name in (COPY, held.path):
             with suppress(FileNotFoundError, NotADirectoryError):
                 os.unlink(self._at(held, name))
+        self._prune(held)
+
+    def _prune(self, held: Held) -> None:
         prune(os.path.dirname(self._at(held, held.path)), until=os.path.join(self.root, os.fsencode(held.source.place)))
 
     def has(self, place: str, path: bytes) -> bool:
@@ -208,10 +214,11 @@ class Spool:
 
         Call this before taking anything in, because it also removes unfinished copies.
         """
+        sources = list(sources)
         for source in sources:
             tokens = {held.token: held for held in self._spooled(source)}
             # If a file is in both, use the outpost's, the original: a crash may have cut the copy short.
-            tokens |= {held.token: held for held in _outposts(source)}
+            tokens |= {held.token: held for held in _outposts(source) if not _others(held, sources)}
             for held in tokens.values():
                 if marker := marker_of(held.path, source.folder.ready):
                     beside = os.path.join(source.root, held.path)
@@ -248,6 +255,14 @@ def _outposts(source: Source) -> Iterator[Held]:
             token, name = inner.split(b"/")[-2:]
             if not file.is_dir(follow_symlinks=False):
                 yield Held(source, os.path.join(folder, name), token.decode(), source.root, inner)
+
+
+def _others(held: Held, sources: Sequence[Source]) -> bool:
+    """Return whether a file in an outpost was taken in for another source, which watches the same folder."""
+    name, place = os.path.basename(held.path), os.path.join(held.root, held.path)
+    return not wanted(name, held.source.folder) and any(
+        wanted(name, other.folder) for other in sources if place.startswith(os.path.join(other.root, b""))
+    )
 
 
 def _remove_marker(marker: bytes, inbox: int) -> None:

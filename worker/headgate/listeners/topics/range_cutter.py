@@ -64,8 +64,13 @@ class Cutting:
             LedgerUnavailable: the database does not answer.
 
         """
-        names = [pipeline.name for pipeline in self._pipelines]
-        return self._ledger.neglected(names, cluster, [fact.topic_id for fact in facts.values()], longer)
+        sources = [
+            (pipeline.name, topic.name, facts[topic.topic].topic_id)
+            for pipeline in self._pipelines
+            for topic in pipeline.topics
+            if topic.topic in facts
+        ]
+        return self._ledger.neglected(sources, cluster, longer)
 
     def forget(self) -> None:
         """Forget the cached cursors: another listener may have moved them."""
