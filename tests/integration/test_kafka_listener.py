@@ -17,6 +17,7 @@ from headgate.kafka.lookup import open_lookup
 from headgate.kafka.member import open_member
 from headgate.ledger import Arrivals, Claims, Cursors, Database, Sources
 from headgate.ledger.summary import database_time
+from headgate.listeners.topics.range_cutter import Cutting
 from headgate.pipeline import Topic
 from kafka_stand import (
     check_each_once,
@@ -293,6 +294,20 @@ def test_a_log_that_was_truncated_halts_its_partition(
 
 
 @pytest.mark.kills_services
+def test_a_cursor_that_was_moved_after_the_ends_were_asked_for_is_not_taken_for_a_truncated_log(
+    kafka: Broker, database: Database, cursors: Cursors
+) -> None:
+    topic = kafka.topic()
+    publish(kafka, topic, 5)
+    cutting = Cutting(pipelines=[of_topics(Topic(topic, start="latest"))], cursors=cursors, owner="me")
+    with open_lookup(reach(kafka, group=topic)) as lookup:
+        facts = lookup.topics([topic])
+        cutting.refresh(lookup, lookup.cluster(), facts, {(topic, 0): 2}, 0.0)
+    (cursor,) = cursors.find()
+    assert (cursor.next_offset, cursor.halted) == (5, None)
+    assert lost(database) == []
+
+
 def test_a_log_that_lost_messages_and_has_grown_past_its_cursor_again_halts_its_partition(
     kafka: Broker, database: Database, cursors: Cursors, await_covered: Covered
 ) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +96,41 @@ def test_a_range_is_read_from_where_it_was_committed_to_and_not_beyond_its_end(
         assert offsets(messages) == list(range(500 + after, 2500))
         assert messages[ROW].to_list() == list(range(after + 1, 2001))
         assert messages["value"].to_list() == [b"%d" % number for number in range(500 + after, 2500)]
+
+
+class Latin(str):
+    """The name of a header in another encoding than Kafka's clients agreed on."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:  # noqa: ARG002 - as kafka-python asks
+        """Give the bytes of another encoding than was asked for."""
+        return super().encode("latin-1", errors)
+
+
+def test_a_header_whose_name_is_not_utf_8_costs_its_message_and_no_other(reader: RangeReader, kafka: Broker) -> None:
+    topic = kafka.topic()
+    with open_producer(KafkaSettings(bootstrap=kafka.bootstrap)) as producer:
+        for number in range(5):
+            name = Latin("gr\u00f6\u00dfe") if number == 2 else "size"
+            producer.send(topic, b"%d" % number, headers=[(name, b"1")]).get(30)
+    messages, bad = read(reader, position(kafka, topic, 0, 5))
+    assert offsets(messages) == [0, 1, 3, 4]
+    assert [(each.first, each.end, each.reason) for each in bad] == [(2, 3, Reason.CORRUPT)]
+
+
+def test_what_takes_long_with_its_messages_does_not_make_the_broker_look_stalled(
+    reader: RangeReader, kafka: Broker
+) -> None:
+    topic = kafka.topic()
+    publish(kafka, topic, [b"v"] * 3)
+    assert isinstance(reader, SeekingReader)
+    with closing(replace(reader, patience=2.0, idle=[])) as hasty:
+        fetching = hasty._fetched(position(kafka, topic, 0, 6), 0)  # noqa: SLF001 - the clock is in here
+        assert next(fetched.next for fetched in fetching if fetched.messages.height) == 3
+        before = time.monotonic()
+        wait_until(lambda: time.monotonic() - before > 2.5)
+        assert next(fetching).next == 3, "it was asked again, and had its time"
 
 
 def test_aborted_messages_are_left_out_and_markers_are_gaps(reader: RangeReader, kafka: Broker) -> None:

@@ -176,6 +176,21 @@ async def test_a_child_that_is_killed_while_it_starts_is_started_again(tmp_path:
         assert supervisor.status()[0].restarts == 2
 
 
+async def test_a_child_whose_log_cannot_be_written_for_a_while_is_started_again_after_that(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    async with Supervisor() as supervisor:
+        await supervisor.start(child(logs, FOREVER))
+        first = supervisor.status()[0].pid
+        logs.rename(tmp_path / "moved")
+        logs.write_text("not a folder")
+        os.kill(first, signal.SIGKILL)
+        await wait_until_async(lambda: not runs(first))
+        await asyncio.sleep(supervisor_module.FIRST_PAUSE * 4)  # it is tried meanwhile, and fails
+        logs.unlink()
+        await wait_until_async(lambda: supervisor.status()[0].pid != first and runs(supervisor.status()[0].pid))
+
+
 async def test_a_child_that_is_slow_and_works_is_waited_for(tmp_path: Path) -> None:
     told: list[tuple[str, str]] = []
     mark = tmp_path / "mark"

@@ -208,23 +208,24 @@ class Supervisor:
         child = running.child
         pauses = _pauses()
         while True:
-            began, mark = time.monotonic(), child.open_log()
+            began = time.monotonic()
             try:
-                running.process = await self._spawn(child)
+                ended = await self._live(running)
             except HeadgateError as error:
                 if isinstance(error, Misuse) and not running.ready.done():
                     running.ready.set_exception(error)
                     return
                 await self._pause(child, str(error), next(pauses))
                 continue
-            running.since = datetime.now(UTC)
-            if not running.ready.done():
-                await self._until_ready(running, running.process)
-            code = await running.process.wait()
-            how = _how(child, code, mark)
-            if code in child.permanent and not running.ready.done():
-                running.ready.set_exception(HeadgateError("\n".join([how, *child.last_words(mark)])))
+            except Exception as error:
+                # A log on a full disk, for example. Nobody awaits this task: the child would stay dead if it ended.
+                logger.exception("A child's life went wrong.", action="restart", child=child.name)
+                await self._kill(running)
+                await self._pause(child, f"{type(error).__name__}: {error}", next(pauses))
+                continue
+            if ended is None:
                 return
+            code, how = ended
             if time.monotonic() - began > STEADY:
                 pauses = _pauses()
             pause = next(pauses)
@@ -232,6 +233,21 @@ class Supervisor:
                 self._on_restart(child.name, code, pause)
             await self._pause(child, how, pause, tell=not running.ready.done())
             running.restarts += 1
+
+    async def _live(self, running: _Running) -> tuple[int, str] | None:
+        """Start the child once and wait for its end; return how it ended, or None if it must not be started again."""
+        child = running.child
+        mark = child.open_log()
+        running.process = await self._spawn(child)
+        running.since = datetime.now(UTC)
+        if not running.ready.done():
+            await self._until_ready(running, running.process)
+        code = await running.process.wait()
+        how = _how(child, code, mark)
+        if code in child.permanent and not running.ready.done():
+            running.ready.set_exception(HeadgateError("\n".join([how, *child.last_words(mark)])))
+            return None
+        return code, how
 
     async def _until_ready(self, running: _Running, process: Process) -> None:
         """Wait until a child is ready or has ended; kill it if it does nothing."""
@@ -270,6 +286,9 @@ class Supervisor:
             running.keeper.cancel()
             await asyncio.wait([running.keeper])
         running.ready.cancel()
+        await self._kill(running)
+
+    async def _kill(self, running: _Running) -> None:
         child, process = running.child, running.process
         if process is not None and process.returncode is None:
             await asyncio.to_thread(warden.end_group, process.pid, child.stop_signal, child.grace)
@@ -296,7 +315,11 @@ class Supervisor:
                 if self._warden.stdin is not None:
                     with contextlib.suppress(BrokenPipeError):
                         self._warden.stdin.close()
-                self._warden = self._start_warden()
+                try:
+                    self._warden = self._start_warden()
+                except OSError as error:  # no memory, for example
+                    logger.warning("The warden cannot be started.", action="restart", error=str(error))
+                    continue
                 for group, how in self._told.items():
                     self._write("started", group, *how)
 
@@ -317,7 +340,7 @@ class Supervisor:
         if self._warden is None or self._warden.stdin is None:
             message = "A supervisor is used as `async with Supervisor() as supervisor`."
             raise HeadgateError(message)
-        with contextlib.suppress(BrokenPipeError):  # it was killed: the next warden is told everything
+        with contextlib.suppress(BrokenPipeError, ValueError):  # it was killed: the next warden is told everything
             self._warden.stdin.write(json.dumps([word, group, *how]) + "\n")
             self._warden.stdin.flush()
 

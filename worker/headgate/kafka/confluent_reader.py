@@ -122,9 +122,11 @@ class ConfluentClient:
                 error = message.error()
                 if error is not None:
                     self._meet(error, message.offset())
+        messages, headers = self._with_headers(messages)
         if self._bad is not None:
             # librdkafka gives a response's error first, and the messages before it afterwards.
             messages = [message for message in messages if message.offset() < self._bad[0]]
+            headers = headers[: len(messages)]
             if not messages and (known is not None or self._at >= self._bad[0]):
                 raise self._bad[1]
         if messages:
@@ -139,7 +141,7 @@ class ConfluentClient:
                 offsets=[message.offset() for message in messages],
                 timestamps=[message.timestamp()[1] for message in messages],
                 keys=[message.key() for message in messages],
-                headers=[message.headers() for message in messages],
+                headers=headers,
                 values=[message.value() for message in messages],
             ),
             self._at,
@@ -155,6 +157,18 @@ class ConfluentClient:
     def close(self) -> None:
         """Close the connections."""
         self._consumer.close()
+
+    def _with_headers(self, messages: list[_Message]) -> tuple[list[_Message], list[list[Header] | None]]:
+        """Return the messages before the first whose headers cannot be read, with their headers."""
+        headers = []
+        for message in messages:
+            try:
+                headers.append(message.headers())
+            except (UnicodeDecodeError, SystemError):  # the client's C code lets the former become the latter
+                if self._bad is None or message.offset() < self._bad[0]:
+                    self._bad = (message.offset(), BadBatch("the name of a header is not UTF-8"))
+                break
+        return messages[: len(headers)], headers
 
     def _meet(self, error: KafkaError, offset: int) -> None:
         code = error.code()

@@ -53,7 +53,10 @@ class KafkaPythonClient:
         """Return the first offset of a partition that the broker still has."""
         partition = kafka.TopicPartition(position.topic, position.partition)
         with _named():
-            return int(self._consumer.beginning_offsets([partition])[partition])
+            try:
+                return int(self._consumer.beginning_offsets([partition])[partition])
+            except KeyError as error:  # kafka-python leaves out a partition without a leader, and trips over that
+                raise errors.LeaderNotAvailableError(f"{position.topic}[{position.partition}]") from error
 
     def seek(self, position: RangePosition, offset: int) -> None:
         """Read this partition from this offset on."""

@@ -145,12 +145,15 @@ class SeekingReader:
                     if offsets[-1] >= position.end:
                         messages = messages.filter(offsets < position.end)
                         after = position.end
-                now = time.monotonic()
-                moved = now if after > at else moved
-                if now - moved > self.patience:
+                moving = after > at
+                if not moving and time.monotonic() - moved > self.patience:
                     raise Stalled(f"nothing came from offset {at} on for {self.patience:.0f} s")
                 at = max(at, after)
                 yield Fetched(messages, at)
+                if moving:
+                    moved = (
+                        time.monotonic()
+                    )  # after the yield: the time that the messages took to be used does not count
 
     def _check_topic(self, position: RangePosition) -> None:
         with _Lent(self) as client:

@@ -238,6 +238,9 @@ class Cutting:
         """
         if not ends:
             return {}
+        # A cursor may have been moved, by a person or another listener, after the ends were asked for.
+        behind = {_part(place) for place, end in ends.items() if end < self._cursors[place].next_offset}
+        again = lookup.ends(behind)
         facts = lookup.topics({place.topic for place in ends})
         begins = lookup.begins({_part(place) for place in ends})
         sound: dict[Part, int] = {}
@@ -249,8 +252,8 @@ class Cutting:
                 sound.pop(part, None)
             elif cursor.halted is None and begins[part] > cursor.next_offset:
                 self._halt_lost(cursor, begins[part])
-            elif cursor.halted is None and end < cursor.next_offset:
-                self._halt_truncated(cursor, end)
+            elif cursor.halted is None and again.get(part, end) < cursor.next_offset:
+                self._halt_truncated(cursor, again.get(part, end))
             else:
                 sound[part] = begins[part]
         return sound
