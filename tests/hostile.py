@@ -8,6 +8,8 @@ from types import new_class
 
 import dataframely as dy
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 from headgate import Folder, Pipeline, Table
 
 
@@ -25,7 +27,9 @@ Wide = new_class(
 
 ITEMS = Pipeline(name="items", sources=(Folder("items"),), schema=Item, sink=Table("items", mode="upsert"))
 WIDE = Pipeline(name="wide", sources=(Folder("wide"),), schema=Wide, sink=Table("wide"))
-PIPELINES = (ITEMS, WIDE)
+Numbers = new_class("Numbers", (dy.Schema,), exec_body=lambda space: space.update({n: dy.Int64() for n in NAMES[:200]}))
+NUMBERS = Pipeline(name="numbers", sources=(Folder("numbers"),), schema=Numbers, sink=Table("numbers"))
+PIPELINES = (ITEMS, WIDE, NUMBERS)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,11 @@ def _many_keys(path: Path) -> None:
 def _equal_texts(path: Path) -> None:
     frame = pl.DataFrame({"id": range(2000), "name": pl.repeat("x" * 1_000_000, 2000, eager=True)})
     frame.write_parquet(path, compression="zstd", statistics=False)
+
+
+def _one_text(path: Path) -> None:
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 2000, pa.int32()), pa.array(["x" * 1_000_000]))
+    pq.write_table(pa.table({"id": range(2000), "name": column}), path, compression="zstd", write_statistics=False)
 
 
 CASES = {
@@ -111,4 +120,16 @@ CASES = {
         _records(603, b"%d,%s\n", b"id,name\n"), "e.csv", ("done", None, 10_050, 0), long=True
     ),
     "Parquet, 2,000 equal texts of 1 MB": Case(_equal_texts, "a.parquet", ("rejected", "bomb", 0, 0)),
+    "Parquet, a category of 2,000 equal texts of 1 MB": Case(_one_text, "b.parquet", ("rejected", "bomb", 0, 0)),
+    "a header of 1 MB above bad lines": Case(
+        _lines(3_000, b"x\n", b"id" + b" " * 1_000_000 + b",name\n"), "h.csv", ("rejected", "too-large", 0, 0), 300
+    ),
+    "cells of 200 columns that are no numbers, 2 MB": Case(
+        _lines(5_000, b",".join([b"x"] * 200) + b"\n", b",".join(each.encode() for each in NAMES[:200]) + b"\n"),
+        "i.csv",
+        ("done", None, 0, 5_000),
+        400,
+        "numbers",
+        long=True,
+    ),
 }

@@ -113,6 +113,7 @@ def test_decimals_are_never_rounded() -> None:
     wanted[4] = None
     assert read(cells, pl.Decimal(18, 2)) == wanted
     assert read(["7", "7.0", "7.5"], pl.Decimal(5, 0)) == [Decimal(7), Decimal(7), None]
+    assert read([".0", "-.00", ".5", "-.9", "7."], pl.Decimal(5, 0)) == [Decimal(0), Decimal(0), None, None, Decimal(7)]
 
 
 def test_booleans_are_true_false_one_and_zero_in_any_case() -> None:

@@ -177,6 +177,15 @@ def test_columns_that_are_not_the_schemas_reject_the_file_and_are_named(header: 
     assert caught.value.reason == Reason.COLUMNS
 
 
+def test_a_header_that_each_dead_letter_would_copy_is_refused_if_it_is_long() -> None:
+    with pytest.raises(
+        ArrivalRejected, match="the header has 100,014 bytes for 3 columns, and at most 1,792"
+    ) as caught:
+        parse(b"id" + b" " * 100_000 + b",name,price\n" + b"x\n" * 600)
+    assert caught.value.reason == Reason.TOO_LARGE
+    assert rows(parse(b"id" + b" " * 1_000 + b",name,price\n1,a,2\n")) == [(1, "1", "a", "2")]
+
+
 @pytest.mark.parametrize("body", [b"9,1,8,a,2\n", b'9,1,8,"a",2\n'])
 def test_unexpected_columns_can_be_dropped(body: bytes) -> None:
     extra: OnExtra = "drop"

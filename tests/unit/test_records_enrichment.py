@@ -80,6 +80,17 @@ def test_a_function_fails_only_for_the_records_it_fails_on() -> None:
     assert refused[0].faults == (Fault("enricher fragile", None, "ValueError: cannot do [3]"),)
 
 
+def test_a_panic_of_polars_fails_only_for_its_records() -> None:
+    """It is no Exception, and would pass for a person who cancels the run."""
+
+    def panics(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.with_columns(at=pl.col("x").cast(pl.Datetime("ms")).dt.strftime("%Y"))
+
+    frame, refused = enrich(records(x=[1, 2**62, 3]), [panics], {})
+    assert frame["at"].to_list() == ["1970", "1970"]
+    assert [(refusal.row, refusal.reason) for refusal in refused] == [(2, Reason.ENRICHER)]
+
+
 def test_a_function_that_fails_on_all_leaves_an_empty_frame_with_its_columns() -> None:
     def fragile(frame: pl.DataFrame) -> pl.DataFrame:
         if frame.height:

@@ -118,6 +118,13 @@ def test_unknown_keys_can_be_dropped(folder: Path) -> None:
     assert {row[1] for row in rows(parse(folder, data, form=Json(on_extra="drop")))} == {"1", "2"}
 
 
+def test_a_long_key_costs_its_own_line_at_most(folder: Path) -> None:
+    """Among the first lines of a block it would become a part of a pattern for all others."""
+    data = b'{"id":1,"%s":1}\n' % (b"k" * 1_000_000) + b'{"id":2}\n' * WORTHWHILE
+    assert len(rows(parse(folder, data, form=Json(on_extra="drop")))) == WORTHWHILE + 1
+    assert [letter.row for letter in dead(parse(folder, data))] == [1]
+
+
 @pytest.mark.parametrize("many", [1, WORTHWHILE])
 def test_declared_texts_mean_no_value(folder: Path, many: int) -> None:
     data = b'{"id":1,"name":"NA"}\n' * many

@@ -17,7 +17,7 @@ from headgate.pipeline.topic import Avro, Columns, Plain, Protobuf, Topic
 from headgate.records.batch import ARRIVAL, ROW, Batch, Limits
 from headgate.records.decoding import Decoder
 from headgate.records.letters import letters_of
-from headgate.records.messages import Header, Unreadable, block
+from headgate.records.messages import Header, Unreadable, block, moment, moments
 
 
 class Item(dy.Schema):
@@ -183,6 +183,17 @@ def test_columns_take_what_came_with_the_message() -> None:
     batch = decode(Topic("t", columns=columns), [b"{}"])
     assert batch.frame.select("name", "flag", "id").rows() == [("k", "2023-11-14T22:13:20.123Z", "10")]
     assert refused(decode(Topic("t", columns=columns), [b'{"id":1}'])) == [(1, Reason.MALFORMED, "unknown key")]
+
+
+def test_a_time_that_no_calendar_has_is_written_as_a_number() -> None:
+    """As a publisher sends it that gives nanoseconds where Kafka wants milliseconds."""
+    far = 1_700_000_000_000_000_000
+    assert moments(pl.Series("at", [0, far, None])).to_list() == [
+        "1970-01-01T00:00:00.000Z",
+        f"{far} ms since 1970",
+        None,
+    ]
+    assert moment(far) == f"{far} ms since 1970"
 
 
 def test_what_nobody_can_read_is_one_dead_letter() -> None:

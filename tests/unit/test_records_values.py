@@ -67,6 +67,25 @@ def parquet(table: pa.Table, folder: Path) -> bytes:
     return path.read_bytes()
 
 
+class Half(dy.Schema):
+    """A number that comes as a half float."""
+
+    x = dy.Float64()
+
+
+def test_half_floats_are_the_numbers_that_they_are(tmp_path: Path) -> None:
+    halves = pa.table({"x": pa.array([0.1, 65504, 6e-8], pa.float16())})
+    came = read(tmp_path, Half, [("a.parquet", parquet(halves, tmp_path))])
+    assert [row[0] for row in came.rows] == [0.0999755859375, 65504, 2**-24]
+
+
+def test_a_csv_whose_first_column_is_called_like_parquet_is_csv(tmp_path: Path) -> None:
+    class Named(dy.Schema):
+        PAR1 = dy.Int64()
+
+    assert [row[0] for row in read(tmp_path, Named, [("a.csv", b"PAR1\n7\n")]).rows] == [7]
+
+
 class Listed(dy.Schema):
     """A list."""
 

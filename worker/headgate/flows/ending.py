@@ -38,6 +38,8 @@ def put_back(bench: Workbench, error: Exception | None = None) -> None:
             continue
         if trouble is not None and arrival.range is None:
             mine = trouble  # overrides any result: the file was read from a folder that is not its home
+            if bench.rejected.pop(arrival.arrival_id, None) is not None:
+                bench.unread[arrival.arrival_id] = trouble
         # Fenced: a chunk committed before the error has ended the arrival, or another run holds it.
         with suppress(Fenced):
             _put_back_one(bench, arrival, mine)

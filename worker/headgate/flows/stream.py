@@ -8,6 +8,7 @@ from datetime import timedelta
 from time import monotonic
 
 import structlog
+from polars.exceptions import PanicException
 
 from headgate.app import App
 from headgate.crashpoint import crashpoint
@@ -193,7 +194,7 @@ class Stream:
         except Fenced as error:
             log.warning(str(error), action="fence")
             self.report.fenced = True
-        except Exception as error:  # noqa: BLE001 - on any error, the arrivals get their next attempt, and the run fails
+        except (Exception, PanicException) as error:  # noqa: BLE001 - on any error, the arrivals get their next attempt, and the run fails
             self.report.error = error
             if not bench.dry_run:
                 await asyncio.to_thread(put_back, bench, error)

@@ -66,7 +66,8 @@ def _readers(dtype: pl.DataType, name: str) -> list[Reader]:
         case pl.Boolean():
             return [_read_boolean]
         case pl.Decimal():
-            shape = rf"^[-+]?(?:\d+(?:\.\d{{0,{dtype.scale}}}0*)?|\.\d{{1,{max(dtype.scale, 1)}}}0*)$"
+            fraction = rf"\d{{1,{dtype.scale}}}0*" if dtype.scale else "0+"
+            shape = rf"^[-+]?(?:\d+(?:\.(?:{fraction})?)?|\.{fraction})$"
             return [lambda text: _shaped(text, shape).cast(dtype, strict=False)]
         case pl.Date():
             return [lambda text: _shaped(text, f"^{DAY}$").str.to_date("%Y-%m-%d", strict=False)]

@@ -2,7 +2,7 @@
 
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from functools import cache
 from itertools import groupby
@@ -90,8 +90,9 @@ def _refusals(
     text: pl.DataFrame, schema: type[dy.Schema], broken: Sequence[_Broken], found: pl.DataFrame
 ) -> Iterator[Refusal]:
     """Make a refusal for each position in `found`, which has one row for each rule broken there."""
+    columns = schema.columns()  # once: it makes all columns anew
     for place, marks in groupby(found.iter_rows(), key=itemgetter(0)):
-        faults = tuple(_fault(text, schema, place, broken[number]) for _, number in marks)
+        faults = tuple(_fault(text, columns, place, broken[number]) for _, number in marks)
         yield Refusal(
             arrival_id=text.item(place, ARRIVAL),
             row=text.item(place, ROW),
@@ -100,11 +101,11 @@ def _refusals(
         )
 
 
-def _fault(text: pl.DataFrame, schema: type[dy.Schema], place: int, broken: _Broken) -> Fault:
+def _fault(text: pl.DataFrame, columns: Mapping[str, dy.Column], place: int, broken: _Broken) -> Fault:
     name = broken.column
     cell = None if name is None else text.item(place, name)
     if name is not None and cell is not None and broken.rule == UNREAD:
-        return _unread(name, cell, schema.columns()[name].dtype)
+        return _unread(name, cell, columns[name].dtype)
     return Fault(broken.rule, name, None if cell is None else cut(cell))
 
 

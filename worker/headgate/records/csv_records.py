@@ -20,6 +20,7 @@ from headgate.records.columns import check_columns
 from headgate.records.csv_reader import UNFINISHED, Record, Records
 from headgate.records.letters import NO_LETTERS, letter_frame
 from headgate.records.text import Block, Text
+from headgate.words import count
 
 DELIMITERS = (",", ";", "\t", "|")  # the usual ones, to suggest when the declared one is wrong
 EXPLAINED = {  # by the csv module's message
@@ -29,6 +30,8 @@ EXPLAINED = {  # by the csv module's message
     "field limit": "a cell longer than HEADGATE_RECORDS_MAX_RECORD_BYTES",
 }
 MOST_COLUMNS = 10_000  # passed to polars, which makes a column of each; with more, only the wanted ones are kept
+# The longest header: so many bytes, and so many for each column. A name in PostgreSQL has at most 63 characters.
+SHORT_HEADER, LONG_NAME = 1_024, 256
 CELLS_AT_A_TIME = 100_000  # Python objects, until they are in a frame
 
 
@@ -231,6 +234,13 @@ def _header(block: Block, text: Text, form: Csv, columns: Sequence[str]) -> tupl
     if isinstance(record.cells, str):
         raise ArrivalRejected(Reason.COLUMNS, f"the header cannot be read: {explained(record.cells)}.")
     names = tuple(cell.strip() for cell in record.cells)
+    size, most = len(head.original(0, len(head.data))), SHORT_HEADER + LONG_NAME * len(names)
+    if size > most:
+        raise ArrivalRejected(
+            Reason.TOO_LARGE,
+            f"the header has {size:,} bytes for {count(len(names), 'column')}, and at most {most:,} are allowed, "
+            "because each dead letter keeps a copy of it; shorten the names, and remove blanks.",
+        )
     return _Header(head.original(0, len(head.data)), names), rest
 
 

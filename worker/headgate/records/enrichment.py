@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import polars as pl
 import structlog
+from polars.exceptions import PanicException
 
 from headgate.errors import BadPipeline, HeadgateError, Permanent
 from headgate.model import Fault, Reason
@@ -130,7 +131,7 @@ def _apply(frame: pl.DataFrame, step: Enricher) -> Enriched:
         return Enriched(_checked(frame, step), ())
     except HeadgateError:
         raise
-    except Exception as error:  # noqa: BLE001  the function is the user's: it may raise anything
+    except (Exception, PanicException) as error:  # noqa: BLE001  the function is the user's: it may raise anything
         if frame.height <= 1:
             return _given_up(frame, step, error)
     half = frame.height // 2

@@ -21,6 +21,7 @@ from headgate.records.text import Text
 PLACE = "_place"  # a line's position among those that are parsed, from 0
 OBJECT_BYTES = 41  # memory that a Python bytes object takes besides its content
 SHAPES = 8  # key sequences that are read in bulk in a block; lines with other sequences are read one by one
+LONGEST_PATTERN = 10_000  # characters of the keys in a line's pattern; longer ones are refused by the regex engine
 MOST_KEYS = 64  # with more keys, a line's pattern costs more than it saves: it grows faster than the number of keys
 WORTHWHILE = 300  # lines; reading fewer one by one is faster than compiling a pattern
 # A value with nothing in it to unescape.
@@ -60,7 +61,7 @@ class LineParser:
                 break
             place = left.item(0, PLACE)
             keys = self._keys(line(place))
-            if 0 < len(keys) <= MOST_KEYS:
+            if 0 < len(keys) <= MOST_KEYS and sum(map(len, keys)) <= LONGEST_PATTERN:
                 cells = left["line"].str.extract_groups(_shape(keys)).struct.unnest().with_columns(left[PLACE])
                 hit = cells["1"].is_not_null()
                 frames.append(self._frame(cells.filter(hit), keys))

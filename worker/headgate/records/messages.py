@@ -10,10 +10,12 @@ import polars as pl
 
 from headgate.model import Envelope, Reason
 from headgate.records.batch import ROW
+from headgate.records.years import within_years
 
 Header = tuple[str, bytes | None]
 
 HEADERS = pl.List(pl.Struct({"name": pl.String, "value": pl.Binary}))
+SINCE = " ms since 1970"
 ENDING = ".messages"  # name ending of a spooled file of such frames, in Arrow IPC
 # A block of messages, in ascending order of `_row`. `headers` is null for messages without any, which most are.
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -133,15 +135,22 @@ def spooled(messages: pl.DataFrame) -> bytes:
 
 
 def moments(timestamps: pl.Series) -> pl.Series:
-    """Write times as ISO 8601, UTC, to the millisecond."""
-    return timestamps.cast(pl.Datetime("ms")).dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
+    """Write times as ISO 8601, UTC, to the millisecond; outside the years 1 to 9999, as `moment` does."""
+    given, dtype = timestamps.alias("given").to_frame(), pl.Datetime("ms")
+    time = pl.col("given").cast(dtype)
+    # What strftime makes of other years is a panic of polars.
+    near = pl.when(within_years(time, dtype)).then(time).dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
+    return given.select(pl.coalesce(near, pl.col("given").cast(pl.String) + SINCE).alias(timestamps.name)).to_series()
 
 
 def moment(timestamp_ms: int | None) -> str | None:
-    """Write one time as ISO 8601, UTC, to the millisecond."""
+    """Write one time as ISO 8601, UTC, to the millisecond; outside the years 1 to 9999, as a number."""
     if timestamp_ms is None:
         return None
-    return (dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(milliseconds=timestamp_ms)).isoformat()
+    try:
+        return (dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(milliseconds=timestamp_ms)).isoformat()
+    except OverflowError:
+        return f"{timestamp_ms}{SINCE}"
 
 
 def offsets(first: int, end: int) -> bytes:

@@ -211,8 +211,10 @@ def _portions(frame: pl.DataFrame, schema: Mapping[str, pl.DataType], limits: Li
 def _size(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """Return about how many bytes a value takes as text."""
     match dtype:
-        case pl.String() | pl.Categorical() | pl.Enum():
-            size = value.cast(pl.String).str.len_bytes()
+        case pl.String():
+            size = value.str.len_bytes()
+        case pl.Categorical() | pl.Enum():
+            size = value.cat.len_bytes()  # as String, each row would have a copy of its text
         case pl.Binary():
             size = value.bin.size()
         case pl.List(inner=inner) | pl.Array(inner=inner):
@@ -241,8 +243,8 @@ def _leaf(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
             return iso(value, dtype)
         case pl.Time() | pl.Duration():
             return value.dt.to_string("iso")
-        case pl.Float32():
-            # Its shortest text as Float32 would be another number when read as a wider float.
+        case pl.Float16() | pl.Float32():
+            # Its shortest text would be another number when read as a wider float.
             return value.cast(pl.Float64).cast(pl.String)
         case _:
             return value.cast(pl.String)

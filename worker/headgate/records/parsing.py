@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 import polars as pl
+from polars.exceptions import PanicException
 
 from headgate.errors import ArrivalRejected, Miscounted, NotTried
 from headgate.model import DeadLetter, Reason, Stage
@@ -164,7 +165,7 @@ def _reading() -> Iterator[None]:
         yield
     except ArrivalRejected:
         raise
-    except Exception as error:
+    except (Exception, PanicException) as error:
         raise _Unread(error) from error
 
 

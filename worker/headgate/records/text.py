@@ -1,6 +1,8 @@
 """Bytes to text: which encoding a block has, and blocks that end at a line's end."""
 
 import codecs
+import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +13,7 @@ from headgate.model import Reason
 from headgate.records.batch import Limits
 
 MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # longest first: prefixes
-MAGIC = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "a zip archive or an Excel sheet", b"PAR1": "Parquet"}
+MAGIC = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "a zip archive or an Excel sheet", b"PAR1\x15": "Parquet"}
 ASCII = bytes(range(128))
 STATEFUL = {"hz"}  # a byte's meaning depends on all bytes before it, so testing pairs of bytes does not show it
 HEAD = 4096  # bytes inspected to tell what a file is
@@ -42,9 +44,14 @@ class Block:
         """Return whole lines as in the file, given their position in `data`."""
         if self.raw is None:
             return self.data[start:end]
-        first = self.data.count(b"\n", 0, start)
-        last = first + self.data.count(b"\n", start, end) + (start < end and self.data[end - 1] != ord("\n"))
+        first = bisect_right(self._ends, start)
+        last = bisect_right(self._ends, end) + (start < end and self.data[end - 1] != ord("\n"))
         return self.raw[self._starts[first] : self._starts[last]]
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        """The positions in `data` behind each line end."""
+        return [found.end() for found in re.finditer(b"\n", self.data)]
 
     @cached_property
     def _starts(self) -> list[int]:

@@ -1,6 +1,7 @@
 """Whether a file has so many bad records that it is rejected as a whole."""
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 from headgate.errors import ArrivalRejected
 from headgate.model import Reason
@@ -19,7 +20,7 @@ def too_many_bad(pipeline: Pipeline, records: int, bad: Sequence[Group]) -> Arri
 
     """
     limit, found = pipeline.max_bad, sum(group.count for group in bad)
-    if limit is None or found <= (limit if limit >= 1 else limit * records):
+    if limit is None or found <= (limit if limit >= 1 else Fraction(str(limit)) * records):
         return None
     return ArrivalRejected(
         Reason.TOO_MANY_BAD,
