@@ -146,7 +146,7 @@ def test_ports_of_one_home_differ_and_stay(tmp_path: Path) -> None:
 
 
 async def test_a_second_start_of_a_home_needs_no_maven(monkeypatch: pytest.MonkeyPatch, kafka: Broker) -> None:
-    """The jars are there: somebody without a network starts the broker again."""
+    """The jars are there: somebody without a network starts the broker again, after a kill while it was formatted."""
     with open_folder("headgate-kafka-") as folder:
         again = EmbeddedKafka(home=folder)
         again.choose_ports()
@@ -158,6 +158,7 @@ async def test_a_second_start_of_a_home_needs_no_maven(monkeypatch: pytest.Monke
         java = next(Path(part, "java") for part in os.environ["PATH"].split(":") if Path(part, "java").exists())
         (only_java / "java").symlink_to(java)
         monkeypatch.setenv("PATH", str(only_java))
+        again.data.mkdir()
         await asyncio.to_thread(again.prepare)
         async with Supervisor() as supervisor:
             await supervisor.start(again.child())

@@ -110,7 +110,8 @@ class EmbeddedKafka:
         text = "".join(f"{name}={value}\n" for name, value in self._properties().items())
         self._config.touch(mode=0o600)  # it may hold passwords
         self._config.write_text(text, encoding="ascii")
-        if not self.data.exists():
+        # A kill in the middle of this leaves a folder on which Kafka does not start. One with a log is never formatted.
+        if not any((self.data / made).exists() for made in ("meta.properties", "__cluster_metadata-0")):
             self._format(stop)
 
     def child(self) -> Child:
