@@ -270,9 +270,9 @@ def test_a_rule_or_a_person_starts_what_waits(road: Make) -> None:
     made = road(declare(start=OnRule()), declare("slow", start=OnRule(), rate=Rate(1, per="10s")))
     ids = made.come(count=2)
     assert made.due() is None
-    made.starts.ask(made.pipelines["orders"])
+    made.starts.ask(made.pipelines["orders"], by=uuid4().hex)
     assert made.claim() == ids
-    made.starts.ask(made.pipelines["orders"])  # nothing waits: nothing is kept for later
+    made.starts.ask(made.pipelines["orders"], by=uuid4().hex)  # nothing waits: nothing is kept for later
     late = made.come()
     assert made.due() is None
     assert made.claim() == []
@@ -281,10 +281,10 @@ def test_a_rule_or_a_person_starts_what_waits(road: Make) -> None:
 
     slow = made.pipelines["slow"]
     first = made.come("slow", 2)
-    made.starts.ask(slow)
+    made.starts.ask(slow, by=uuid4().hex)
     second = made.come("slow", 2)
-    made.starts.ask(slow)  # over the rate: it is made as soon as the rate allows
-    made.starts.ask(slow)
+    made.starts.ask(slow, by=uuid4().hex)  # over the rate: it is made as soon as the rate allows
+    made.starts.ask(slow, by=uuid4().hex)
     assert (made.claim("slow"), made.claim("slow")) == (first, [])
     made.age(10)
     made.due()
@@ -296,9 +296,33 @@ def test_a_person_who_asks_for_few_gets_few_and_the_others_wait_on(road: Make) -
     ids = made.come(count=3)
     shown = made.claims.peek(made.pipelines["orders"], holder="dry run")
     assert [each.arrival_id for each in shown.arrivals] == ids
-    made.starts.ask(made.pipelines["orders"], most=2)
+    made.starts.ask(made.pipelines["orders"], by="run", most=2)
     assert made.claim() == ids[:2]
     assert made.states()[ids[2]] == "parked"
+
+
+def test_a_run_that_is_executed_again_asks_for_no_second_start(road: Make) -> None:
+    made = road(declare(start=OnRule()), declare("slow", start=OnRule(), rate=Rate(1, per="10s")))
+    first = made.come(count=2)
+    made.starts.ask(made.pipelines["orders"], by="run")
+    late = made.come()
+    made.starts.ask(made.pipelines["orders"], by="run")
+    assert (made.claim(), made.claim()) == (first, [])
+    made.starts.ask(made.pipelines["orders"], by="another run")
+    assert made.claim() == late
+
+    slow = made.pipelines["slow"]
+    made.come("slow")
+    made.starts.ask(slow, by="first")
+    waiting = made.come("slow")
+    made.starts.ask(slow, by="second")  # over the rate: it is kept for later
+    made.age(10)
+    made.due()
+    (last,) = made.come("slow")
+    made.age(10)
+    made.starts.ask(slow, by="second")
+    assert made.states()[waiting[0]] == "ready"
+    assert made.states()[last] == "parked"
 
 
 def test_one_arrival_can_be_had_at_once_and_the_others_wait_on(road: Make) -> None:

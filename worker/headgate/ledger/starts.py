@@ -72,15 +72,19 @@ class Starts:
                 waits += [] if left is None else [left]
         return min(waits, default=None)
 
-    def ask(self, pipeline: "Pipeline", *, most: int | None = None) -> None:
+    def ask(self, pipeline: "Pipeline", *, by: str, most: int | None = None) -> None:
         """Ask for a start now, for a person or a rule; if the rate does not allow it yet, it is made once it does.
 
         Args:
             pipeline: the pipeline to start.
+            by: the flow run's id; a run that is executed again, because its worker was stopped or killed, asks for
+                nothing more.
             most: let at most this many arrivals go; None: all that a start lets go.
 
         """
         with self._database.transaction() as connection:
+            if not connection.execute(QUERIES["request_start"], {"key": f"start {by}", "by": by}).rowcount:
+                return
             connection.execute(QUERIES["pace_lock"], {"pipeline": pipeline.name})
             connection.execute(QUERIES["pace_asked"], {"pipeline": pipeline.name})
             _make(connection, pipeline, most=most)
