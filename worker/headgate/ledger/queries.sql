@@ -736,11 +736,17 @@ order by pipeline, topic, begun_at, topic_id, partition;
 
 -- name: unfinished
 -- A pipeline's unfinished arrivals, counted up to `most`, and the sources and partitions in which some of those counted
--- are unclaimed.
+-- are unclaimed. (Parked arrivals have an index of their own, and each `order by` is that of its index: one look at all
+-- four states would read everything that ended, too.)
 select count(*) as unfinished,
        coalesce(jsonb_agg(distinct jsonb_build_array(source, partition)) filter (where state in ('parked', 'ready')), '[]') as waiting
-from (select source, partition, state from headgate.arrival
-      where pipeline = %(pipeline)s and state in ('parked', 'ready', 'retry', 'claimed')
+from ((select source, partition, state from headgate.arrival
+       where pipeline = %(pipeline)s and state in ('ready', 'retry', 'claimed')
+       order by ordered, home, due_at, arrival_id limit %(most)s)
+      union all
+      (select source, partition, state from headgate.arrival
+       where pipeline = %(pipeline)s and state = 'parked'
+       order by arrived_at, arrival_id limit %(most)s)
       limit %(most)s) as known;
 
 -- name: hold_put
