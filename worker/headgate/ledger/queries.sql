@@ -869,7 +869,12 @@ for update;
 
 -- name: home_lock
 -- Create one home at a time.
-select pg_advisory_xact_lock(hashtextextended('headgate.home', 0)), (select array_agg(name) from headgate.home) as names;
+select pg_advisory_xact_lock(hashtextextended('headgate.home', 0));
+
+-- name: home_names
+-- The names that are taken. A separate statement after `home_lock`, because one that waits for the lock itself has a
+-- snapshot from before the wait.
+select name from headgate.home;
 
 -- name: home_make
 insert into headgate.home (home_id, name, host, path, folder, beat, alive_until)
