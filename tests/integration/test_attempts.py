@@ -14,11 +14,15 @@ from uuid import uuid4
 
 import polars as pl
 import pytest
-from harness import Stand
+from harness import Stand, is_waited_for, wait_until
 from headgate.app import App, open_app
 from headgate.errors import Fenced, KafkaUnavailable, NotFound
 from headgate.flows.course import Course
 from headgate.flows.ending import put_back
+from headgate.flows.report import Page, Report
+from headgate.flows.rhythm import Rhythm
+from headgate.flows.stream import Asked, Stream
+from headgate.flows.waiting import Waiting
 from headgate.flows.work import work
 from headgate.flows.workbench import Workbench, laid_out
 from headgate.ledger import Arrivals, Claims, Database, DeadLetters, Homes
@@ -110,6 +114,39 @@ def test_a_run_that_comes_back_under_its_id_makes_its_start_once(app: App, stand
     arrive(app, b"b.csv", b"id\n2\n", "asked")
     assert execute(stand, flow_run_id, "asked") == 0
     assert app.arrivals.find()[0].state == State.PARKED
+
+
+def test_a_run_that_is_cancelled_while_it_claims_gives_back_what_it_claims(app: App) -> None:
+    """The claim waits in a thread, which nobody can cancel."""
+    arrive(app, b"a.csv", b"id\n1\n")
+    arrive(app, b"b.csv", b"id\n2\n")
+
+    async def cancel() -> None:
+        rhythm = Rhythm(None)
+        waiting, report = Waiting(app, "orders", rhythm), Report("orders", dry_run=False)
+        stream = Stream(
+            app=app,
+            pipeline=app.pipeline("orders"),
+            holder="run",
+            asked=Asked(only=None, limit=None, dry_run=False),
+            report=report,
+            page=Page(report),
+            waiting=waiting,
+            rhythm=rhythm,
+        )
+        with app.claims.holding("run", waiting.hear) as held:
+            with app.database.transaction() as connection:
+                connection.execute("lock table headgate.arrival in share mode")
+                running = asyncio.create_task(stream.run(held))
+                await asyncio.to_thread(wait_until, lambda: is_waited_for(connection))
+                for _ in range(2):  # as a Cancel, and then the end of its worker
+                    running.cancel()
+                    await asyncio.sleep(0)
+            with pytest.raises(asyncio.CancelledError):
+                await running
+
+    asyncio.run(cancel())
+    assert [(each.state, each.attempts) for each in app.arrivals.find()] == [(State.READY, 0)] * 2
 
 
 def test_lost_bytes_of_a_name_that_is_not_utf8_are_given_up(app: App) -> None:
