@@ -301,6 +301,16 @@ def test_a_person_who_asks_for_few_gets_few_and_the_others_wait_on(road: Make) -
     assert made.states()[ids[2]] == "parked"
 
 
+def test_a_person_who_asks_for_few_uses_no_more_of_the_rate(road: Make) -> None:
+    made = road(declare(rate=Rate(6, per="10s")))
+    ids = made.come(count=7)
+    made.starts.ask(made.pipelines["orders"], by="run", most=1)
+    assert made.claim() == ids[:1]
+    made.due()
+    assert made.claim() == ids[1:6]
+    assert [row["cost"] for row in rows(made, "select cost from headgate.start order by start_id")] == [1, 5]
+
+
 def test_a_run_that_is_executed_again_asks_for_no_second_start(road: Make) -> None:
     made = road(declare(start=OnRule()), declare("slow", start=OnRule(), rate=Rate(1, per="10s")))
     first = made.come(count=2)

@@ -130,7 +130,9 @@ def _make(
 
 def _let_go(connection: Connection, pipeline: "Pipeline", decision: "Decision", most: int | None) -> None:
     take = min((each for each in (decision.take, most) if each is not None), default=None)
-    asked = {"pipeline": pipeline.name, "due_at": decision.due_at, "cost": decision.cost, "take": take}
+    # If each arrival is a start of its own, those that `most` leaves behind are not started.
+    cost = decision.cost if pipeline.start.parks or most is None else min(decision.cost, most)
+    asked = {"pipeline": pipeline.name, "due_at": decision.due_at, "cost": cost, "take": take}
     row = connection.execute(QUERIES["start"], asked).fetchone()
     start_id = row["start_id"] if row else 0
     # If each arrival is a start of its own, one run may claim several: they belong to no start.
