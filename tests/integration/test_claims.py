@@ -1,8 +1,7 @@
 """Claims: one arrival is in one hand, and only that hand can write for it."""
 
-import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -10,13 +9,11 @@ import pytest
 from harness import HOME, wait_until
 from headgate.errors import ArrivalRejected, Fenced
 from headgate.ledger import Arrivals, Claims, Database, DeadLetters, Homes, Rings
-from headgate.ledger.database import Connection
 from headgate.ledger.dead_letters import Selection
-from headgate.ledger.queries import QUERIES
 from headgate.model import ClaimedArrival, Reason, Stage, State
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from specimens import arrival, part, pipeline
+from specimens import arrival, blocks_read, part, pipeline
 
 ORDERS = pipeline()
 
@@ -507,12 +504,3 @@ def test_what_a_look_at_unfinished_arrivals_reads_does_not_grow_with_what_ended(
         connection.execute(fill)
         connection.execute("analyze headgate.arrival")
         assert blocks_read(connection, "unfinished", {"pipeline": "orders", "most": 1000}) < 20
-
-
-def blocks_read(connection: Connection, query: str, asked: Mapping[str, object]) -> int:
-    """How many blocks a statement of the ledger reads, none of them by reading all arrivals."""
-    (row,) = connection.execute(b"explain (analyze, buffers, format json) " + QUERIES[query], asked).fetchall()
-    top = row["QUERY PLAN"][0]["Plan"]
-    assert "arrival" not in re.findall(r"'Seq Scan'[^{}]*?'Relation Name': '(\w+)'", str(top)), query
-    blocks: int = top["Shared Hit Blocks"] + top["Shared Read Blocks"]
-    return blocks

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,9 +11,13 @@ from uuid import uuid4
 import pytest
 from harness import HOME, wait_until
 from headgate.ledger import Arrivals, Claims, Database, Homes, Rings, Starts
+from headgate.ledger.queries import QUERIES
 from headgate.model import FilePosition, NewArrival, RangePosition, State
 from headgate.pipeline import After, Batch, Every, OnArrival, OnRule, Pipeline, Rate, Topic, When
-from specimens import arrival, part
+from headgate.pipeline.parked import Parked
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from specimens import arrival, blocks_read, part
 from specimens import pipeline as plain
 
 Make = Callable[..., "Road"]
@@ -264,6 +268,73 @@ def test_within_goes_by_when_it_happened_and_not_by_when_the_announcer_looks(roa
     made.age(3600)  # the announcer was not there
     made.due()
     assert made.claim() == ids
+
+
+def test_within_is_kept_though_they_persist_more_before_anything_waits(road: Make) -> None:
+    made = road(
+        declare("customers"), declare("products"), declare("orders", start=After("customers", "products", within="10s"))
+    )
+    for name in ("customers", "products"):
+        made.persist(name)
+    for name in ("customers", "products", "customers"):
+        made.age(3600)
+        made.persist(name)
+    ids = made.come()
+    made.due()
+    assert made.claim() == ids
+
+
+OTHERS = ("customers", "products", "stock")
+PERSIST = """
+    insert into headgate.arrival (identity, pipeline, source, kind, name, size_bytes, cluster, topic, topic_id,
+                                  partition, first_offset, end_offset, state, rows_persisted, finished_at)
+    select sha256(format('%%s %%s', pipeline, number)::bytea), pipeline, 't', 'range', 'n', 1, 'c', 't', 't', 0, number,
+           number + 1, 'done', 1, %s + second * interval '1 second'
+    from unnest(%s::text[], %s::int[]) with ordinality as done (pipeline, second, number)
+"""
+
+
+@given(
+    others=st.lists(st.tuples(st.integers(0, 60), st.sampled_from(OTHERS)), max_size=15),
+    within=st.sampled_from([None, "1s", "5s", "20s"]),
+    started=st.none() | st.integers(0, 60),
+)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_others_that_persist_in_any_order_make_the_same_start_due_as_all_that_they_did(
+    database: Database, others: list[tuple[int, str]], within: str | None, started: int | None
+) -> None:
+    start, noon = After(*OTHERS, within=within), datetime(2026, 1, 1, 12, tzinfo=UTC)
+    with database.transaction() as connection:
+        connection.execute("truncate headgate.arrival, headgate.start cascade")
+        connection.execute(PERSIST, (noon, [name for _, name in others], [second for second, _ in others]))
+        if started is not None:
+            by = ("orders", noon + timedelta(seconds=started))
+            connection.execute(
+                "insert into headgate.start (pipeline, due_at, cost, arrivals) values (%s, %s, 1, 1)", by
+            )
+        seconds = None if start.apart is None else start.apart.total_seconds()
+        asked = {"pipeline": "orders", "after": list(OTHERS), "within": seconds}
+        found = connection.execute(QUERIES["persisted_since_start"], asked).fetchall()
+    everything = sorted(
+        (noon + timedelta(seconds=second), name) for second, name in others if started is None or second > started
+    )
+    waiting = Parked(now=noon, count=1, size=1, oldest=noon, newest=noon)
+    due = start.due_at(replace(waiting, persisted=tuple(everything)))
+    assert start.due_at(replace(waiting, persisted=tuple((row["at"], row["pipeline"]) for row in found))) == due
+
+
+@pytest.mark.parametrize("within", [None, 60])
+def test_what_a_look_at_others_reads_does_not_grow_with_what_they_persisted(
+    database: Database, within: int | None
+) -> None:
+    """One of them persisted something once, and another 20,000 times, but never near it."""
+    others, seconds = ["products"] + ["customers"] * 20_000, [0, *range(1000, 21_000)]
+    asked = {"pipeline": "orders", "after": ["customers", "products"], "within": within}
+    with database.transaction() as connection:
+        connection.execute("alter table headgate.arrival disable trigger arrival_transition")
+        connection.execute(PERSIST, (datetime(2026, 1, 1, tzinfo=UTC), others, seconds))
+        connection.execute("analyze headgate.arrival")
+        assert blocks_read(connection, "persisted_since_start", asked) < 40
 
 
 def test_a_rule_or_a_person_starts_what_waits(road: Make) -> None:
