@@ -41,6 +41,12 @@ def wait_until(holds: Callable[[], T], *, within: float = 120, every: float = 0.
     return found
 
 
+def is_waited_for(connection: psycopg.Connection[DictRow]) -> bool:
+    """Whether another session waits for a lock that this one has."""
+    found = connection.execute("select from pg_locks where pg_backend_pid() = any(pg_blocking_pids(pid))").fetchone()
+    return found is not None
+
+
 @contextlib.contextmanager
 def open_folder(prefix: str) -> Iterator[Path]:
     """A temporary folder that other users can reach, as PostgreSQL's stand-in user must; pytest's own is closed."""

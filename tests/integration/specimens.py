@@ -2,10 +2,14 @@
 
 import hashlib
 import itertools
+import re
+from collections.abc import Mapping
 from datetime import timedelta
 
 import dataframely as dy
 from headgate.ledger.claims import Part
+from headgate.ledger.database import Connection
+from headgate.ledger.queries import QUERIES
 from headgate.model import ClaimedArrival, FilePosition, NewArrival, Reason
 from headgate.pipeline import Folder, Pipeline, Retry, Table
 
@@ -82,3 +86,12 @@ def part(held: ClaimedArrival, *, rows: int = 1, dead: int = 0, through: int | N
         rows_dead=dead,
         ended=ended,
     )
+
+
+def blocks_read(connection: Connection, query: str, asked: Mapping[str, object]) -> int:
+    """How many blocks a statement of the ledger reads, none of them by reading all arrivals."""
+    (row,) = connection.execute(b"explain (analyze, buffers, format json) " + QUERIES[query], asked).fetchall()
+    top = row["QUERY PLAN"][0]["Plan"]
+    assert "arrival" not in re.findall(r"'Seq Scan'[^{}]*?'Relation Name': '(\w+)'", str(top)), query
+    blocks: int = top["Shared Hit Blocks"] + top["Shared Read Blocks"]
+    return blocks

@@ -74,6 +74,12 @@ class Doorbell:
         found = httpx.get(f"{self.api}/deployments/name/{self.flow}/{name}", timeout=30).json()
         httpx.delete(f"{self.api}/deployments/{found['id']}", timeout=30).raise_for_status()
 
+    def schedule(self) -> None:
+        """Give the pipeline's deployment a schedule, and have its next runs made, as the server does by itself."""
+        found = httpx.get(f"{self.api}/deployments/name/{self.flow}/{self.orders.name}", timeout=30).json()
+        self.ask(f"/deployments/{found['id']}/schedules", [{"schedule": {"interval": 86400}, "active": True}])
+        self.ask(f"/deployments/{found['id']}/schedule", {"min_runs": 3})
+
     def ask(self, path: str, body: object) -> object:
         """Ask the Prefect server."""
         response = httpx.post(f"{self.api}{path}", json=body, timeout=30)
@@ -163,6 +169,22 @@ def test_the_ladder_is_not_climbed_while_runs_are_queued(doorbell: Doorbell, led
     age = doorbell.rings.outstanding({doorbell.orders.name: 100}, HOME)[doorbell.orders.name].oldest_ring_age
     assert age is not None
     assert age < timedelta(minutes=1)
+
+
+def test_the_ladder_is_climbed_whatever_runs_a_schedule_has_made_for_later(
+    doorbell: Doorbell, ledger: Arrivals
+) -> None:
+    """The Prefect server always has some: they answer no ring before they are due."""
+    doorbell.deploy()
+    doorbell.schedule()
+    assert len(doorbell.runs()) >= 3
+    ledger.open([arrival(pipeline=doorbell.orders.name)])
+    with doorbell.announcer() as announcer:
+        for _ in range(4):
+            announcer.announce()
+            doorbell.grow_old()
+    assert doorbell.rung() == [(0, False), (1, False), (2, False), (3, True)]
+    assert doorbell.repairs > 0
 
 
 def test_a_pipeline_without_its_deployment_holds_up_no_other(doorbell: Doorbell, ledger: Arrivals) -> None:

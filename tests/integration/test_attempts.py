@@ -14,11 +14,15 @@ from uuid import uuid4
 
 import polars as pl
 import pytest
-from harness import Stand
+from harness import Stand, is_waited_for, wait_until
 from headgate.app import App, open_app
 from headgate.errors import Fenced, KafkaUnavailable, NotFound
 from headgate.flows.course import Course
 from headgate.flows.ending import put_back
+from headgate.flows.report import Page, Report
+from headgate.flows.rhythm import Rhythm
+from headgate.flows.stream import Asked, Stream
+from headgate.flows.waiting import Waiting
 from headgate.flows.work import work
 from headgate.flows.workbench import Workbench, laid_out
 from headgate.ledger import Arrivals, Claims, Database, DeadLetters, Homes
@@ -33,12 +37,15 @@ from specimens import arrival, part, pipeline
 
 PIPELINES = """
 import dataframely as dy
-from headgate import Folder, Pipeline, Table
+from headgate import Folder, OnRule, Pipeline, Table
 
 class Order(dy.Schema):
     id = dy.Int64(primary_key=True)
 
-PIPELINES = (Pipeline(name="orders", sources=(Folder("orders"),), schema=Order, sink=Table("orders")),)
+PIPELINES = (
+    Pipeline(name="orders", sources=(Folder("orders"),), schema=Order, sink=Table("orders")),
+    Pipeline(name="asked", sources=(Folder("asked"),), schema=Order, sink=Table("asked"), start=OnRule()),
+)
 """
 
 
@@ -58,16 +65,16 @@ def app(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
         yield opened
 
 
-def arrive(app: App, name: bytes, content: bytes | None) -> None:
+def arrive(app: App, name: bytes, content: bytes | None, pipeline: str = "orders") -> None:
     """Open the arrival of a file in the spool; without content, its bytes are gone."""
-    spool = f"orders/orders/{uuid4().hex}"
+    spool = f"{pipeline}/{pipeline}/{uuid4().hex}"
     place = app.settings.places.spool / spool / os.fsdecode(name)
     place.parent.mkdir(parents=True)
     if content is not None:
         place.write_bytes(content)
     shown = name.decode(errors="backslashreplace")
     position = FilePosition(name, len(content or b"x"), 1, b"")
-    app.arrivals.open([NewArrival("orders", "orders", uuid4().bytes, shown, position, None, spool)])
+    app.arrivals.open([NewArrival(pipeline, pipeline, uuid4().bytes, shown, position, None, spool)])
 
 
 def run(app: App) -> None:
@@ -81,9 +88,9 @@ def run(app: App) -> None:
         app.settler.settle(list(bench.arrivals))
 
 
-def execute(stand: Stand, flow_run_id: str, **env: str) -> int:
+def execute(stand: Stand, flow_run_id: str, pipeline: str = "orders", **env: str) -> int:
     """Execute a flow run in a process of its own, without a Prefect server; its exit code."""
-    script = "import asyncio; from headgate.flows.ingest import ingest; asyncio.run(ingest.fn('orders'))"
+    script = f"import asyncio; from headgate.flows.ingest import ingest; asyncio.run(ingest.fn({pipeline!r}))"
     env |= {"PREFECT__FLOW_RUN_ID": flow_run_id, "PREFECT_LOGGING_TO_API_ENABLED": "false"}
     return subprocess.run([sys.executable, "-c", script], env=stand.env(env), timeout=60, check=False).returncode
 
@@ -97,6 +104,49 @@ def test_a_run_that_comes_back_under_its_id_gives_no_attempt_of_its_dead_self_ba
     (record,) = app.arrivals.find()
     assert (record.state, record.attempts) == (State.CLAIMED, 1)
     assert (record.claimed_by or "").startswith(flow_run_id)
+
+
+def test_a_run_that_comes_back_under_its_id_makes_its_start_once(app: App, stand: Stand) -> None:
+    """What came meanwhile waits until a person or a rule asks again."""
+    arrive(app, b"a.csv", b"id\n1\n", "asked")
+    flow_run_id = str(uuid4())
+    assert execute(stand, flow_run_id, "asked", HEADGATE_CRASHPOINT="run.after-claim") == -signal.SIGKILL
+    arrive(app, b"b.csv", b"id\n2\n", "asked")
+    assert execute(stand, flow_run_id, "asked") == 0
+    assert app.arrivals.find()[0].state == State.PARKED
+
+
+def test_a_run_that_is_cancelled_while_it_claims_gives_back_what_it_claims(app: App) -> None:
+    """The claim waits in a thread, which nobody can cancel."""
+    arrive(app, b"a.csv", b"id\n1\n")
+    arrive(app, b"b.csv", b"id\n2\n")
+
+    async def cancel() -> None:
+        rhythm = Rhythm(None)
+        waiting, report = Waiting(app, "orders", rhythm), Report("orders", dry_run=False)
+        stream = Stream(
+            app=app,
+            pipeline=app.pipeline("orders"),
+            holder="run",
+            asked=Asked(only=None, limit=None, dry_run=False),
+            report=report,
+            page=Page(report),
+            waiting=waiting,
+            rhythm=rhythm,
+        )
+        with app.claims.holding("run", waiting.hear) as held:
+            with app.database.transaction() as connection:
+                connection.execute("lock table headgate.arrival in share mode")
+                running = asyncio.create_task(stream.run(held))
+                await asyncio.to_thread(wait_until, lambda: is_waited_for(connection))
+                for _ in range(2):  # as a Cancel, and then the end of its worker
+                    running.cancel()
+                    await asyncio.sleep(0)
+            with pytest.raises(asyncio.CancelledError):
+                await running
+
+    asyncio.run(cancel())
+    assert [(each.state, each.attempts) for each in app.arrivals.find()] == [(State.READY, 0)] * 2
 
 
 def test_lost_bytes_of_a_name_that_is_not_utf8_are_given_up(app: App) -> None:

@@ -2,12 +2,13 @@
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from harness import HOME, Stand, home_in
+from harness import HOME, Stand, home_in, is_waited_for, wait_until
 from headgate.app import App, open_app
 from headgate.errors import HomeUnavailable, Misuse
 from headgate.flows.ending import put_back
@@ -16,6 +17,7 @@ from headgate.flows.persist import persist_chunk
 from headgate.flows.workbench import Workbench, laid_out
 from headgate.home import Mark
 from headgate.ledger import Arrivals, Claims, Database, Homes, Rings
+from headgate.ledger.queries import QUERIES
 from headgate.listeners.files.spool import Spool
 from headgate.model import FilePosition, NewArrival, Places, State
 from headgate.settings import Settings
@@ -144,6 +146,36 @@ def test_the_first_home_is_the_default_and_the_next_has_a_name_of_its_own(homes:
     assert (first.name, first.alive) == ("default", True)
     assert second.name not in {"", "default"}
     assert first.home_id != second.home_id
+
+
+def test_of_two_folders_that_become_homes_at_once_each_gets_a_name_of_its_own(
+    database: Database, tmp_path: Path
+) -> None:
+    """The second waits for the first, and sees the name that the first took."""
+    second = Homes(database, home_in(tmp_path / "second"), lease=LEASE)
+    first = {"home": uuid4(), "name": "default", "host": "h", "path": "p", "folder": "f", "beat": 1, "lease": LEASE}
+    with ThreadPoolExecutor() as threads:
+        with database.transaction() as connection:
+            connection.execute(QUERIES["home_lock"])
+            joining = threads.submit(second.join)
+            wait_until(lambda: is_waited_for(connection))
+            connection.execute(QUERIES["home_make"], first)
+        made = joining.result()
+    assert made.name != "default"
+    assert [home.name for home in second.find()] == ["default", made.name]
+
+
+def test_a_name_that_the_ledger_gave_to_another_home_is_not_used(
+    homes: Homes, database: Database, tmp_path: Path
+) -> None:
+    """The listener was killed after it wrote the folder's mark, and before the ledger had the home."""
+    folder = home_in(tmp_path / "second")
+    folder.write(Mark(uuid4(), homes.name(), 1))
+    second = Homes(database, folder, lease=LEASE)
+    with pytest.raises(HomeUnavailable, match="does not know"):
+        second.name()
+    assert second.join().name == second.name() == folder.name
+    assert second.name() != homes.name() == "default"
 
 
 def test_a_home_keeps_its_id_wherever_it_is_moved(homes: Homes, database: Database, tmp_path: Path) -> None:
@@ -317,3 +349,23 @@ def test_a_home_that_vanishes_in_mid_run_costs_its_files_nothing_but_time(app: A
         connection.execute("update headgate.arrival set due_at = now()")
     work(vanishes=False)
     assert {(each.state, each.rows_persisted) for each in app.arrivals.find()} == {(State.DONE, 1)}
+
+
+@pytest.mark.slow
+def test_a_worker_takes_runs_of_no_queue_before_the_ledger_knows_its_home(prefect_stand: Stand) -> None:
+    """Its folder's mark may have a name that the ledger gives to another home."""
+    stand = prefect_stand
+    stand.declare(PIPELINES)
+    mine = home_in(stand.home)
+    with Database(stand.database_url) as database:
+        database.migrate()
+        Homes(database, home_in(stand.folder / "first"), lease=LEASE).join()
+        mine.write(Mark(uuid4(), "default", 1))
+        stand.run("apply")
+        stand.start("work")
+        wait_until(lambda: "The ledger does not know the home" in stand.log_of("work"))
+        made = Homes(database, mine, lease=LEASE).join()
+    assert made.name != "default"
+    wait_until(lambda: '"worker at work"' in stand.log_of("work"))
+    assert f'"queue": "{made.name}"' in stand.log_of("work")
+    assert '"queue": "default"' not in stand.log_of("work")

@@ -165,3 +165,16 @@ def test_runs_that_ended_are_not_queued(api: str, publisher: Publisher) -> None:
     run = publisher.dispatch(name, {}, uuid4().hex)
     ask(api, f"/flow_runs/{run}/set_state", {"state": {"type": "COMPLETED"}, "force": True})
     assert publisher.queued(name, pool_of(name)) == 0
+
+
+def test_the_runs_of_a_schedule_are_not_queued_before_they_are_due(api: str, publisher: Publisher) -> None:
+    name = deployment(api)
+    found = httpx.get(f"{api}/deployments/name/{name}", timeout=30).json()
+    ask(api, f"/deployments/{found['id']}/schedules", [{"schedule": {"interval": 86400}, "active": True}])
+    ask(api, f"/deployments/{found['id']}/schedule", {"min_runs": 3})
+    runs = ask(api, "/flow_runs/filter", {"deployments": {"id": {"any_": [found["id"]]}}})
+    assert isinstance(runs, list)
+    assert {run["state_type"] for run in runs} == {"SCHEDULED"}
+    assert publisher.queued(name, pool_of(name)) == 0
+    publisher.dispatch(name, {}, uuid4().hex)
+    assert publisher.queued(name, pool_of(name)) == 1

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,9 +11,13 @@ from uuid import uuid4
 import pytest
 from harness import HOME, wait_until
 from headgate.ledger import Arrivals, Claims, Database, Homes, Rings, Starts
+from headgate.ledger.queries import QUERIES
 from headgate.model import FilePosition, NewArrival, RangePosition, State
 from headgate.pipeline import After, Batch, Every, OnArrival, OnRule, Pipeline, Rate, Topic, When
-from specimens import arrival, part
+from headgate.pipeline.parked import Parked
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from specimens import arrival, blocks_read, part
 from specimens import pipeline as plain
 
 Make = Callable[..., "Road"]
@@ -266,13 +270,80 @@ def test_within_goes_by_when_it_happened_and_not_by_when_the_announcer_looks(roa
     assert made.claim() == ids
 
 
+def test_within_is_kept_though_they_persist_more_before_anything_waits(road: Make) -> None:
+    made = road(
+        declare("customers"), declare("products"), declare("orders", start=After("customers", "products", within="10s"))
+    )
+    for name in ("customers", "products"):
+        made.persist(name)
+    for name in ("customers", "products", "customers"):
+        made.age(3600)
+        made.persist(name)
+    ids = made.come()
+    made.due()
+    assert made.claim() == ids
+
+
+OTHERS = ("customers", "products", "stock")
+PERSIST = """
+    insert into headgate.arrival (identity, pipeline, source, kind, name, size_bytes, cluster, topic, topic_id,
+                                  partition, first_offset, end_offset, state, rows_persisted, finished_at)
+    select sha256(format('%%s %%s', pipeline, number)::bytea), pipeline, 't', 'range', 'n', 1, 'c', 't', 't', 0, number,
+           number + 1, 'done', 1, %s + second * interval '1 second'
+    from unnest(%s::text[], %s::int[]) with ordinality as done (pipeline, second, number)
+"""
+
+
+@given(
+    others=st.lists(st.tuples(st.integers(0, 60), st.sampled_from(OTHERS)), max_size=15),
+    within=st.sampled_from([None, "1s", "5s", "20s"]),
+    started=st.none() | st.integers(0, 60),
+)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_others_that_persist_in_any_order_make_the_same_start_due_as_all_that_they_did(
+    database: Database, others: list[tuple[int, str]], within: str | None, started: int | None
+) -> None:
+    start, noon = After(*OTHERS, within=within), datetime(2026, 1, 1, 12, tzinfo=UTC)
+    with database.transaction() as connection:
+        connection.execute("truncate headgate.arrival, headgate.start cascade")
+        connection.execute(PERSIST, (noon, [name for _, name in others], [second for second, _ in others]))
+        if started is not None:
+            by = ("orders", noon + timedelta(seconds=started))
+            connection.execute(
+                "insert into headgate.start (pipeline, due_at, cost, arrivals) values (%s, %s, 1, 1)", by
+            )
+        seconds = None if start.apart is None else start.apart.total_seconds()
+        asked = {"pipeline": "orders", "after": list(OTHERS), "within": seconds}
+        found = connection.execute(QUERIES["persisted_since_start"], asked).fetchall()
+    everything = sorted(
+        (noon + timedelta(seconds=second), name) for second, name in others if started is None or second > started
+    )
+    waiting = Parked(now=noon, count=1, size=1, oldest=noon, newest=noon)
+    due = start.due_at(replace(waiting, persisted=tuple(everything)))
+    assert start.due_at(replace(waiting, persisted=tuple((row["at"], row["pipeline"]) for row in found))) == due
+
+
+@pytest.mark.parametrize("within", [None, 60])
+def test_what_a_look_at_others_reads_does_not_grow_with_what_they_persisted(
+    database: Database, within: int | None
+) -> None:
+    """One of them persisted something once, and another 20,000 times, but never near it."""
+    others, seconds = ["products"] + ["customers"] * 20_000, [0, *range(1000, 21_000)]
+    asked = {"pipeline": "orders", "after": ["customers", "products"], "within": within}
+    with database.transaction() as connection:
+        connection.execute("alter table headgate.arrival disable trigger arrival_transition")
+        connection.execute(PERSIST, (datetime(2026, 1, 1, tzinfo=UTC), others, seconds))
+        connection.execute("analyze headgate.arrival")
+        assert blocks_read(connection, "persisted_since_start", asked) < 40
+
+
 def test_a_rule_or_a_person_starts_what_waits(road: Make) -> None:
     made = road(declare(start=OnRule()), declare("slow", start=OnRule(), rate=Rate(1, per="10s")))
     ids = made.come(count=2)
     assert made.due() is None
-    made.starts.ask(made.pipelines["orders"])
+    made.starts.ask(made.pipelines["orders"], by=uuid4().hex)
     assert made.claim() == ids
-    made.starts.ask(made.pipelines["orders"])  # nothing waits: nothing is kept for later
+    made.starts.ask(made.pipelines["orders"], by=uuid4().hex)  # nothing waits: nothing is kept for later
     late = made.come()
     assert made.due() is None
     assert made.claim() == []
@@ -281,10 +352,10 @@ def test_a_rule_or_a_person_starts_what_waits(road: Make) -> None:
 
     slow = made.pipelines["slow"]
     first = made.come("slow", 2)
-    made.starts.ask(slow)
+    made.starts.ask(slow, by=uuid4().hex)
     second = made.come("slow", 2)
-    made.starts.ask(slow)  # over the rate: it is made as soon as the rate allows
-    made.starts.ask(slow)
+    made.starts.ask(slow, by=uuid4().hex)  # over the rate: it is made as soon as the rate allows
+    made.starts.ask(slow, by=uuid4().hex)
     assert (made.claim("slow"), made.claim("slow")) == (first, [])
     made.age(10)
     made.due()
@@ -296,9 +367,43 @@ def test_a_person_who_asks_for_few_gets_few_and_the_others_wait_on(road: Make) -
     ids = made.come(count=3)
     shown = made.claims.peek(made.pipelines["orders"], holder="dry run")
     assert [each.arrival_id for each in shown.arrivals] == ids
-    made.starts.ask(made.pipelines["orders"], most=2)
+    made.starts.ask(made.pipelines["orders"], by="run", most=2)
     assert made.claim() == ids[:2]
     assert made.states()[ids[2]] == "parked"
+
+
+def test_a_person_who_asks_for_few_uses_no_more_of_the_rate(road: Make) -> None:
+    made = road(declare(rate=Rate(6, per="10s")))
+    ids = made.come(count=7)
+    made.starts.ask(made.pipelines["orders"], by="run", most=1)
+    assert made.claim() == ids[:1]
+    made.due()
+    assert made.claim() == ids[1:6]
+    assert [row["cost"] for row in rows(made, "select cost from headgate.start order by start_id")] == [1, 5]
+
+
+def test_a_run_that_is_executed_again_asks_for_no_second_start(road: Make) -> None:
+    made = road(declare(start=OnRule()), declare("slow", start=OnRule(), rate=Rate(1, per="10s")))
+    first = made.come(count=2)
+    made.starts.ask(made.pipelines["orders"], by="run")
+    late = made.come()
+    made.starts.ask(made.pipelines["orders"], by="run")
+    assert (made.claim(), made.claim()) == (first, [])
+    made.starts.ask(made.pipelines["orders"], by="another run")
+    assert made.claim() == late
+
+    slow = made.pipelines["slow"]
+    made.come("slow")
+    made.starts.ask(slow, by="first")
+    waiting = made.come("slow")
+    made.starts.ask(slow, by="second")  # over the rate: it is kept for later
+    made.age(10)
+    made.due()
+    (last,) = made.come("slow")
+    made.age(10)
+    made.starts.ask(slow, by="second")
+    assert made.states()[waiting[0]] == "ready"
+    assert made.states()[last] == "parked"
 
 
 def test_one_arrival_can_be_had_at_once_and_the_others_wait_on(road: Make) -> None:

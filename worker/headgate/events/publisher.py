@@ -176,20 +176,24 @@ class Publisher:
         """Count the runs of a deployment that wait for a worker of a pool and may still begin.
 
         Runs created while the deployment had no pool never begin. Nor do runs that a worker took long ago: that worker
-        is dead.
+        is dead. And the server creates the next runs of a schedule long before they are due: nothing waits for those.
 
         Raises:
             PrefectUnavailable: the server does not answer.
 
         """
         flow, _, name = deployment.partition("/")
+        now = datetime.now(UTC)
         asked = {
             "flows": {"name": {"any_": [flow]}},
             "deployments": {"name": {"any_": [name]}},
             "work_pools": {"name": {"any_": [pool]}},
-            "flow_runs": {"state": {"type": {"any_": ["SCHEDULED", "PENDING"]}}},
+            "flow_runs": {
+                "state": {"type": {"any_": ["SCHEDULED", "PENDING"]}},
+                "expected_start_time": {"before_": now.isoformat()},
+            },
         }
-        oldest = datetime.now(UTC) - BEGINS_WITHIN
+        oldest = now - BEGINS_WITHIN
         states = [run["state"] for run in self._read("/flow_runs/filter", asked)]
         return sum(
             state["type"] == "SCHEDULED" or datetime.fromisoformat(state["timestamp"]) > oldest for state in states

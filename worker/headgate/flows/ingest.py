@@ -20,7 +20,7 @@ from headgate.flows.stream import Asked, Stream
 from headgate.flows.trouble import final_state
 from headgate.flows.waiting import Waiting
 from headgate.flows.workbench import configure_logging
-from headgate.model import holder_of
+from headgate.model import flow_run_of, holder_of
 from headgate.settings import Settings
 
 
@@ -68,7 +68,8 @@ async def ingest(
         with app.claims.holding(holder, waiting.hear) as held:
             try:
                 if not (rung or dry_run):
-                    await asyncio.to_thread(start, app, chosen, asked, scheduled=is_scheduled())
+                    run = flow_run_of(holder)
+                    await asyncio.to_thread(start, app, chosen, asked, by=run, scheduled=is_scheduled())
                 await stream.run(held)
             except HomeUnavailable as error:
                 app.homes.report(ring, error)

@@ -7,13 +7,14 @@ from headgate.flows.stream import Asked
 from headgate.pipeline import Pipeline
 
 
-def start(app: App, pipeline: Pipeline, asked: Asked, *, scheduled: bool) -> None:
+def start(app: App, pipeline: Pipeline, asked: Asked, *, by: str, scheduled: bool) -> None:
     """Let go the arrivals that wait for a start, if this run may.
 
     Args:
         app: the app.
         pipeline: the pipeline that runs.
         asked: what the run is asked for.
+        by: the flow run's id.
         scheduled: a schedule started the run, perhaps late; the ledger decides whether a start is due. Otherwise a
             person or a rule started it, and wants it now.
 
@@ -24,7 +25,7 @@ def start(app: App, pipeline: Pipeline, asked: Asked, *, scheduled: bool) -> Non
     if asked.only is not None:
         app.starts.let_go(pipeline, asked.only)
     elif not scheduled:
-        app.starts.ask(pipeline, most=asked.limit)
+        app.starts.ask(pipeline, by=by, most=asked.limit)
     elif pipeline.start.scheduled:
         app.starts.make_due([pipeline])
 

@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from time import monotonic
 
 import structlog
@@ -12,7 +14,7 @@ from polars.exceptions import PanicException
 
 from headgate.app import App
 from headgate.crashpoint import crashpoint
-from headgate.errors import Fenced, HomeUnavailable, LedgerUnavailable
+from headgate.errors import Fenced, HeadgateError, HomeUnavailable, LedgerUnavailable
 from headgate.flows.course import Course
 from headgate.flows.ending import put_back
 from headgate.flows.held import Held
@@ -129,14 +131,7 @@ class Stream:
         deadline = monotonic() + LEDGER_WITHIN
         while True:
             try:
-                return await asyncio.to_thread(
-                    self._take,
-                    self.pipeline,
-                    holder=self.holder,
-                    only=self.asked.only,
-                    limit=self._hold.most(self._left),
-                    start=self._start,
-                )
+                return await self._claim_once()
             except HomeUnavailable as error:
                 if not self.report.claims:
                     raise
@@ -147,6 +142,31 @@ class Stream:
                     raise
                 log.info("the database is waited for", action="claim", error=str(error))
                 await asyncio.sleep(LEDGER_AGAIN)
+
+    async def _claim_once(self) -> Claim:
+        """Claim in a thread; if the run is interrupted meanwhile, give back what the thread still claims."""
+        take = partial(
+            self._take,
+            self.pipeline,
+            holder=self.holder,
+            only=self.asked.only,
+            limit=self._hold.most(self._left),
+            start=self._start,
+        )
+        # Not a task: when a process is told to end, all tasks are cancelled, and the result would be lost.
+        claiming = asyncio.get_running_loop().run_in_executor(None, copy_context().run, take)
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            # A thread cannot be interrupted. If the run left the ledger first, nobody would know that it is dead, and
+            # its claim would last until its lease ends, with the attempt counted.
+            while not claiming.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([claiming])
+            if not self.asked.dry_run:
+                with suppress(HeadgateError):
+                    self.app.claims.release(claiming.result().arrivals)
+            raise
 
     async def _more(self) -> bool:
         """Wait for the next arrival if it is likely to come soon; return whether there may be one."""

@@ -71,12 +71,7 @@ class Homes:
 
         """
         mark = self._home.read()
-        found = connection.execute(QUERIES["home_beat"], {"home": mark.home}).fetchone()
-        if found is None:
-            raise HomeUnavailable(
-                f"The ledger does not know the home {self._home.path} ({mark.home}): correct HEADGATE_DATABASE_URL, "
-                "or start `headgate listen` there."
-            )
+        found = self._known(connection, mark)
         # The beat may have been raised between the two reads: in the folder first, so one more read there is enough.
         if mark.beat < found["beat"] and self._home.read().beat < found["beat"]:
             raise HomeUnavailable(self._old(found["name"]))
@@ -98,6 +93,20 @@ class Homes:
         """
         with self._database.transaction() as connection:
             return self.here(connection)
+
+    def name(self) -> str:
+        """Return the name that the ledger gave the home of this process.
+
+        The mark in the folder is written before the ledger has the home. If the process is killed in between, the mark
+        has a name that may be given to another home.
+
+        Raises:
+            HomeUnavailable: the folder is not a home that the ledger knows.
+
+        """
+        with self._database.transaction() as connection:
+            name: str = self._known(connection, self._home.read())["name"]
+        return name
 
     def join(self) -> Mark:
         """Serve the folder's home from now on; a folder that was never a home becomes one.
@@ -194,6 +203,15 @@ class Homes:
         log.warning("home given up", action="give-up", home=name, path=home.path, rejected=len(ids))
         return len(ids)
 
+    def _known(self, connection: Connection, mark: Mark) -> DictRow:
+        found = connection.execute(QUERIES["home_beat"], {"home": mark.home}).fetchone()
+        if found is None:
+            raise HomeUnavailable(
+                f"The ledger does not know the home {self._home.path} ({mark.home}): correct HEADGATE_DATABASE_URL, "
+                "or start `headgate listen` there."
+            )
+        return found
+
     def _raise(self, connection: Connection, mark: Mark) -> Mark:
         # In the folder first: a comparison must never find the folder behind the ledger. The row is locked meanwhile.
         raised = Mark(mark.home, mark.name, mark.beat + 1)
@@ -206,8 +224,9 @@ class Homes:
         return raised
 
     def _make(self, connection: Connection, mark: Mark | None) -> Mark:
-        row = connection.execute(QUERIES["home_lock"]).fetchone() or {}
-        name = _free_name(self._home.host, row.get("names") or ())
+        connection.execute(QUERIES["home_lock"])
+        taken = [row["name"] for row in connection.execute(QUERIES["home_names"])]
+        name = _free_name(self._home.host, taken)
         made = Mark(uuid4() if mark is None else mark.home, name, 1 if mark is None else mark.beat + 1)
         self._home.write(made)
         connection.execute(QUERIES["home_make"], self._facts(made))

@@ -738,11 +738,17 @@ order by pipeline, topic, begun_at, topic_id, partition;
 
 -- name: unfinished
 -- A pipeline's unfinished arrivals, counted up to `most`, and the sources and partitions in which some of those counted
--- are unclaimed.
+-- are unclaimed. (Parked arrivals have an index of their own, and each `order by` is that of its index: one look at all
+-- four states would read everything that ended, too.)
 select count(*) as unfinished,
        coalesce(jsonb_agg(distinct jsonb_build_array(source, partition)) filter (where state in ('parked', 'ready')), '[]') as waiting
-from (select source, partition, state from headgate.arrival
-      where pipeline = %(pipeline)s and state in ('parked', 'ready', 'retry', 'claimed')
+from ((select source, partition, state from headgate.arrival
+       where pipeline = %(pipeline)s and state in ('ready', 'retry', 'claimed')
+       order by ordered, home, due_at, arrival_id limit %(most)s)
+      union all
+      (select source, partition, state from headgate.arrival
+       where pipeline = %(pipeline)s and state = 'parked'
+       order by arrived_at, arrival_id limit %(most)s)
       limit %(most)s) as known;
 
 -- name: hold_put
@@ -865,7 +871,12 @@ for update;
 
 -- name: home_lock
 -- Create one home at a time.
-select pg_advisory_xact_lock(hashtextextended('headgate.home', 0)), (select array_agg(name) from headgate.home) as names;
+select pg_advisory_xact_lock(hashtextextended('headgate.home', 0));
+
+-- name: home_names
+-- The names that are taken. A separate statement after `home_lock`, because one that waits for the lock itself has a
+-- snapshot from before the wait.
+select name from headgate.home;
 
 -- name: home_make
 insert into headgate.home (home_id, name, host, path, folder, beat, alive_until)

@@ -18,6 +18,10 @@ on conflict (request_key) do update set asked_by = excluded.asked_by, asked_at =
 where request.ended_at is null and (request.asked_by = excluded.asked_by or request.asked_at < now() - %(lease)s)
 returning request_key;
 
+-- name: request_start
+-- Record that a run asks for a start; inserts nothing if it has asked before. The transaction also makes the start.
+insert into headgate.request (request_key, asked_by, ended_at) values (%(key)s, %(by)s, now()) on conflict do nothing;
+
 -- name: request
 select asked_by, answer from headgate.request where request_key = %(key)s;
 

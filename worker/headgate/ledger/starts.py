@@ -16,6 +16,7 @@ from headgate.ledger.queries import QUERIES
 if TYPE_CHECKING:  # it imports polars, which `headgate up` and the embedded Prefect server do without
     from headgate.pipeline import Pipeline
     from headgate.pipeline.pacing import Decision
+    from headgate.pipeline.start import After
 
 log = structlog.get_logger()
 
@@ -72,15 +73,19 @@ class Starts:
                 waits += [] if left is None else [left]
         return min(waits, default=None)
 
-    def ask(self, pipeline: "Pipeline", *, most: int | None = None) -> None:
+    def ask(self, pipeline: "Pipeline", *, by: str, most: int | None = None) -> None:
         """Ask for a start now, for a person or a rule; if the rate does not allow it yet, it is made once it does.
 
         Args:
             pipeline: the pipeline to start.
+            by: the flow run's id; a run that is executed again, because its worker was stopped or killed, asks for
+                nothing more.
             most: let at most this many arrivals go; None: all that a start lets go.
 
         """
         with self._database.transaction() as connection:
+            if not connection.execute(QUERIES["request_start"], {"key": f"start {by}", "by": by}).rowcount:
+                return
             connection.execute(QUERIES["pace_lock"], {"pipeline": pipeline.name})
             connection.execute(QUERIES["pace_asked"], {"pipeline": pipeline.name})
             _make(connection, pipeline, most=most)
@@ -102,20 +107,20 @@ def _make(
     """Make a pipeline's start if one is due; return how long until the next decision, None if it is unknown."""
     from headgate.pipeline.pacing import decide  # noqa: PLC0415 - as above
     from headgate.pipeline.parked import Parked  # noqa: PLC0415 - as above
+    from headgate.pipeline.start import After  # noqa: PLC0415 - as above
 
     start, rate, asked = pipeline.start, pipeline.rate, {"pipeline": pipeline.name}
     pace = connection.execute(QUERIES["pace_lock"], asked).fetchone()
     found = connection.execute(QUERIES["waiting"], {**asked, "most": pipeline.looks_at}).fetchone()
     if pace is None or found is None:
         return None  # somebody else has let its arrivals go meanwhile
-    after = getattr(start, "pipelines", ())
-    persisted = connection.execute(QUERIES["persisted_since_start"], {**asked, "after": list(after)}) if after else ()
+    persisted = _persisted(connection, pipeline.name, start) if isinstance(start, After) else ()
     recent = connection.execute(QUERIES["recent_starts"], {**asked, "period": rate.period}) if rate else ()
     waiting = Parked(
         **found,
         asked_at=pace["asked_at"],
         watched_since=watched_since,
-        persisted=tuple((row["at"], row["pipeline"]) for row in persisted),
+        persisted=persisted,
         recent=tuple((row["at"], row["cost"]) for row in recent),
     )
     decision = decide(start, rate, waiting, patience=patience)
@@ -124,9 +129,19 @@ def _make(
     return None if decision.look_at is None else max(decision.look_at - waiting.now, timedelta(0))
 
 
+def _persisted(connection: Connection, pipeline: str, start: "After") -> tuple[tuple[datetime, str], ...]:
+    """Return when the pipelines that a start waits for persisted what makes it due: time and pipeline, in order."""
+    within = None if start.apart is None else start.apart.total_seconds()
+    asked = {"pipeline": pipeline, "after": list(start.pipelines), "within": within}
+    found = connection.execute(QUERIES["persisted_since_start"], asked)
+    return tuple((row["at"], row["pipeline"]) for row in found)
+
+
 def _let_go(connection: Connection, pipeline: "Pipeline", decision: "Decision", most: int | None) -> None:
     take = min((each for each in (decision.take, most) if each is not None), default=None)
-    asked = {"pipeline": pipeline.name, "due_at": decision.due_at, "cost": decision.cost, "take": take}
+    # If each arrival is a start of its own, those that `most` leaves behind are not started.
+    cost = decision.cost if pipeline.start.parks or most is None else min(decision.cost, most)
+    asked = {"pipeline": pipeline.name, "due_at": decision.due_at, "cost": cost, "take": take}
     row = connection.execute(QUERIES["start"], asked).fetchone()
     start_id = row["start_id"] if row else 0
     # If each arrival is a start of its own, one run may claim several: they belong to no start.

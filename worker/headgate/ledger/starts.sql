@@ -33,24 +33,30 @@ where pipeline = %(pipeline)s and started_at > clock_timestamp() - %(period)s::i
 order by started_at;
 
 -- name: persisted_since_start
--- When the pipelines in `after` persisted rows since this pipeline's last start; empty unless all of them have. Several
--- times of one pipeline in a row are reduced to the first and the last.
-with since as (
-    select coalesce(max(due_at), '-infinity') as at from headgate.start where pipeline = %(pipeline)s
-), told as (
-    select a.pipeline, a.finished_at as at,
-           lag(a.pipeline) over by_time is distinct from a.pipeline
-           or lead(a.pipeline) over by_time is distinct from a.pipeline as is_edge
-    from headgate.arrival as a
-    where a.pipeline = any(%(after)s) and a.state = 'done' and a.rows_persisted > 0
-      and a.finished_at > (select at from since)
-      and (select bool_and(exists (select from headgate.arrival as b
-                                   where b.pipeline = other.name and b.state = 'done' and b.rows_persisted > 0
-                                     and b.finished_at > (select at from since)))
-           from unnest(%(after)s::text[]) as other (name))
-    window by_time as (order by a.finished_at, a.arrival_id)
+-- When the pipelines in `after` persisted rows, for the first time since this pipeline's last start that all of them did
+-- so within `within` seconds (null: any time) of each other; empty if they have not. Each turn looks up what each of
+-- them persisted first from some time on. What lies too far before the latest of these cannot be part of it, so the next
+-- turn looks from `within` before that. This passes over all that one pipeline persisted while another was silent.
+with recursive look as (
+    select coalesce(max(due_at) + interval '1 microsecond', '-infinity') as since, false as found,
+           null::timestamptz[] as times
+    from headgate.start where pipeline = %(pipeline)s
+    union all
+    select from_there, coalesce(earliest >= from_there, true), firsts.times
+    from look cross join lateral (
+        select min(persisted.at) as earliest, bool_and(persisted.at is not null) as complete,
+               max(persisted.at) - %(within)s::float8 * interval '1 second' as from_there,
+               array_agg(persisted.at order by other.place) as times
+        from unnest(%(after)s::text[]) with ordinality as other (name, place)
+        left join lateral (
+            select a.finished_at as at from headgate.arrival as a
+            where a.pipeline = other.name and a.state = 'done' and a.rows_persisted > 0 and a.finished_at >= look.since
+            order by a.finished_at limit 1) as persisted on true) as firsts
+    where not look.found and firsts.complete
 )
-select at, pipeline from told where is_edge order by at;
+select each.at, each.pipeline
+from look cross join lateral unnest(look.times, %(after)s::text[]) as each (at, pipeline)
+where look.found order by each.at;
 
 -- name: start
 insert into headgate.start (pipeline, due_at, cost, arrivals) values (%(pipeline)s, %(due_at)s, %(cost)s, 0)

@@ -16,5 +16,6 @@ class Parked:
     asked_at: datetime | None = None  # when a person or a rule asked for a start that is still to be made
     watched_since: datetime | None = None  # quiet periods count from here: before, nothing was taken in
     # When the pipelines named in `After` persisted something since this one's last start, in order: time and pipeline.
+    # All that does not decide about the next start may be left out.
     persisted: tuple[tuple[datetime, str], ...] = ()
     recent: tuple[tuple[datetime, int], ...] = ()  # starts within the last period of the rate, in order: time and cost

@@ -14,7 +14,7 @@ from headgate.embedded import orphan
 from headgate.errors import HomeUnavailable, LedgerUnavailable
 from headgate.forking import fork_server
 from headgate.home import Home
-from headgate.ledger import Database, Processes
+from headgate.ledger import Database, Homes, Processes
 from headgate.ledger.database import let_in
 from headgate.processes.heartbeat import beating, member
 from headgate.pulse import Pulse
@@ -52,13 +52,14 @@ def work(settings: Settings) -> bool:
     return asyncio.run(_until_stopped(settings))
 
 
-async def _home(settings: Settings, stop: asyncio.Event) -> str | None:
-    """Wait until the folder is a home; return its name, the queue of its runs, or None if asked to stop before."""
+async def _home(database: Database, homes: Homes, stop: asyncio.Event) -> str | None:
+    """Wait until the ledger knows the home; return its name, the queue of its runs, or None if asked to stop before."""
     told = ""
     while not stop.is_set():
         try:
-            return Home(settings.places).read().name
-        except HomeUnavailable as error:
+            await asyncio.to_thread(database.migrate)  # the database may have been unavailable before
+            return await asyncio.to_thread(homes.name)
+        except (HomeUnavailable, LedgerUnavailable) as error:
             if str(error) != told:
                 log.warning("no runs are taken before the home is there", action="work", error=str(error))
             told = str(error)
@@ -83,12 +84,11 @@ async def _until_stopped(settings: Settings) -> bool:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    queue = await _home(settings, stop)
-    if queue is None:
-        return True
     # A separate, short connection: each one that stays open costs PostgreSQL 10 MB.
-    with (
-        Database(settings.require_database(), size=1, idle=1) as database,
-        beating(Processes(database), {member(settings, "worker"): Pulse()}),
-    ):
-        return await execute(settings, stop, queue)
+    with Database(settings.require_database(), size=1, idle=1) as database:
+        homes = Homes(database, Home(settings.places), lease=settings.ledger.lease)
+        queue = await _home(database, homes, stop)
+        if queue is None:
+            return True
+        with beating(Processes(database), {member(settings, "worker"): Pulse()}):
+            return await execute(settings, stop, queue)
