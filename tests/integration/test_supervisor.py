@@ -96,7 +96,7 @@ def runs(pid: int) -> bool:
 def warden_of(pid: int) -> int:
     """The warden of a supervising program; 0 if it has none."""
     for each in psutil.Process(pid).children():
-        with suppress(psutil.ZombieProcess):
+        with suppress(psutil.NoSuchProcess):  # it has just ended, or its parent has not asked yet how
             if any("warden.py" in part for part in each.cmdline()):
                 return each.pid
     return 0
