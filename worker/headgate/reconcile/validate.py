@@ -71,9 +71,9 @@ async def check_names(client: PrefectClient, declared: Declared, directory: Dire
     ]
     variables = {thing.name for thing in declared.things if thing.kind == "variable"}
     for core in declared.automations:
-        actions = actions_of(essence(core))
-        found += [_said(core, why) for why in await directory.name(actions)]
-        for variable in sorted(set(_variables(actions)) - variables):
+        rule = essence(core)
+        found += [_said(core, why) for why in await directory.name(rule)]
+        for variable in sorted(set(_variables(actions_of(rule))) - variables):
             if await find(client, f"/variables/name/{variable}") is None:
                 found.append(_said(core, f"variable {variable!r} does not exist on the server."))
             variables.add(variable)
