@@ -118,6 +118,16 @@ async def test_two_with_one_key_are_refused(server: Server) -> None:
     assert not server.find(name)
 
 
+async def test_of_two_of_one_name_each_is_checked(server: Server) -> None:
+    name = server.name()
+    first = rule(name, actions.RunDeployment(deployment_id=deployment("ingest/nobody")))
+    second = rule(name, actions.RunDeployment(deployment_id=deployment(RUN)), tags=[f"headgate.key:{name}-2"])
+    for rules in ((first, second), (second, first)):
+        with pytest.raises(BadRule, match=f"{name}: deployment 'ingest/nobody' does not exist on the server"):
+            await server.apply(*rules)
+    assert not server.find(name)
+
+
 async def test_every_reason_has_a_line_of_its_own(server: Server) -> None:
     one, other = server.name(), server.name()
     with pytest.raises(BadRule) as raised:

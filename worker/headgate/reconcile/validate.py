@@ -61,13 +61,12 @@ async def check_names(client: PrefectClient, declared: Declared, directory: Dire
 
     """
     coming = _coming(declared)
-    texts = {core.name: json.dumps(essence(core)) for core in declared.automations}
-    wanted = set().union(*map(references_in, texts.values())) if texts else set()
+    # Names may occur twice; keys do not.
+    named = [(core.name, references_in(json.dumps(essence(core)))) for core in declared.automations]
+    wanted = set().union(*(references for _, references in named))
     wrong = await directory.find(each for each in wanted if each not in _own(declared))
     found = [
-        f"{name}: {wrong[each]}"
-        for name, text in texts.items()
-        for each in sorted(references_in(text) & wrong.keys() - coming)
+        f"{name}: {wrong[each]}" for name, references in named for each in sorted(references & wrong.keys() - coming)
     ]
     variables = {thing.name for thing in declared.things if thing.kind == "variable"}
     for core in declared.automations:
