@@ -81,6 +81,12 @@ class Cron:
             and CRON.fullmatch(self.expression),
             f"{say}: write five fields of digits, '*', ',', '-' and '/', such as '0 6 * * 1-5'.",
         )
+        *_, day, _month, weekday = self.expression.upper().split()
+        require(
+            "W" not in day and "L" not in weekday,
+            f"{say}: Prefect's schedules know no W of days of the month and no L of days of the week; "
+            "write for example '0 6 * * 1-5'.",
+        )
         _ = self.zone
         try:
             comes = next(self._after(ANCHOR), None)
