@@ -199,6 +199,20 @@ def test_cron_goes_by_the_clock_on_the_wall(cron: str, came: str, due: str) -> N
     assert Cron(cron, timezone="Europe/Berlin").due_at(there) == berlin(due)
 
 
+@pytest.mark.parametrize(
+    ("cron", "zone", "came", "due"),
+    [
+        ("30 2 * * *", "Europe/Berlin", "2026-10-25T01:15", "2026-10-26T01:30"),
+        ("30 1 * * *", "America/New_York", "2026-11-01T06:15", "2026-11-02T06:30"),
+        ("30 2 * * *", "Europe/Berlin", "2026-10-25T00:15", "2026-10-25T00:30"),
+        ("30 * * * *", "Europe/Berlin", "2026-10-25T00:45", "2026-10-25T01:30"),
+    ],
+)
+def test_cron_never_goes_back_in_an_hour_that_comes_twice(cron: str, zone: str, came: str, due: str) -> None:
+    there = replace(waiting(), oldest=datetime.fromisoformat(f"{came}Z"))
+    assert Cron(cron, timezone=zone).due_at(there) == datetime.fromisoformat(f"{due}Z")
+
+
 @given(
     st.sampled_from(["2026-03-27T00:00+01:00", "2026-10-23T00:00+02:00"]),
     st.timedeltas(timedelta(0), timedelta(days=5)),

@@ -114,4 +114,6 @@ class Cron:
 
     def due_at(self, waiting: Parked) -> datetime | None:
         """Return the first time after the oldest arrival; it makes up for all times missed while no process ran."""
-        return next(self._after(waiting.oldest)).astimezone(UTC)
+        # In an hour that comes twice, CronSim goes back to the first: its times may lie before the arrival.
+        times = (each.astimezone(UTC) for each in self._after(waiting.oldest))
+        return next(each for each in times if each > waiting.oldest)
