@@ -225,6 +225,20 @@ async def test_a_parameter_called_like_an_id_may_hold_anything(server: Server, v
     assert [each.field for each in change.differences] == ["description"]
 
 
+async def test_true_in_place_of_one_is_a_change(server: Server) -> None:
+    name = server.name()
+    one, true = (
+        rule(name, actions.RunDeployment(deployment_id=deployment(RUN), parameters={"a": value})) for value in (1, True)
+    )
+    await server.apply(one)
+    (change,) = await server.changes(true)
+    assert [(each.field, each.server, each.code) for each in change.differences] == [
+        ("actions[0].parameters.a", "1", "true")
+    ]
+    assert server.one(name)["actions"][0]["parameters"]["a"] is True
+    assert await server.changes(true) == []
+
+
 async def test_automations_that_name_each_other_are_made(server: Server) -> None:
     one, other = server.name(), server.name()
     rules = [
