@@ -140,6 +140,7 @@ MISTAKES = (
     Mistake("the same, of dead letters", "headgate dead-letters list --pipeline order", "Commands"),
     Mistake("the same, of rows", "headgate rows order", "Commands"),
     Mistake("the same, of topics", "headgate topics --pipeline order", "Commands"),
+    Mistake("the same, of sources", "headgate sources --pipeline order", "Commands"),
     Mistake("an arrival that does not exist", "headgate arrivals show 404", "Commands"),
     Mistake("a dead letter that does not exist", "headgate dead-letters show 404", "Commands"),
     Mistake("a replay of everything", "headgate dead-letters replay", "Commands"),

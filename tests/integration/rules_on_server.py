@@ -133,6 +133,15 @@ class RuleServer:
         found = self._ask(query, f"prefect.automation.{automation_id}")
         return sorted((identity, str(labels)) for identity, labels in found)
 
+    def age(self, automation_id: str, *, days: int) -> None:
+        """Let an automation be this old."""
+        query = "update automation set created = now() - make_interval(days => %s) where id = %s"
+        self._database.execute(query, (days, automation_id))
+
+    def forget_firings(self, automation_id: str) -> None:
+        """Let no record be left of the firings of an automation."""
+        self._database.execute("delete from events where resource_id = %s", (f"prefect.automation.{automation_id}",))
+
     def _ask(self, query: str, *values: object) -> list[Any]:
         return self._database.execute(query.encode(), values).fetchall()
 

@@ -5,9 +5,10 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from aiosmtpd.controller import Controller
@@ -16,7 +17,7 @@ from harness import Stand, wait_until
 from headgate.app import App, open_app
 from headgate.operations.swallowed import Swallowed, sentence, swallowed
 from headgate.operations.watch import look, watched
-from headgate.pipeline import DiskAlmostFull
+from headgate.pipeline import DiskAlmostFull, SourceSilent, WorkerGone
 from headgate.settings import AlertsSettings, Settings, WorkerSettings
 from pydantic import SecretStr
 from rules_stand import emit
@@ -140,6 +141,12 @@ def sql(app: App, statement: str) -> None:
         connection.execute(statement.encode())
 
 
+def turn(app: App, change: Literal["pause", "resume"], *sources: str) -> None:
+    with app.database.transaction() as connection:
+        do = app.sources.pause if change == "pause" else app.sources.resume
+        assert do(connection, "orders", sources, by="a test", reason="so") == list(sources)
+
+
 def events(app: App) -> list[str]:
     return [fact.kind for fact in app.rings.posted() if "alert" in fact.facts]
 
@@ -162,12 +169,27 @@ def test_a_source_is_silent_after_its_time_also_one_that_never_sent_anything(app
 def test_a_paused_source_is_not_called_silent(app: App) -> None:
     changed(app)
     sql(app, "update headgate.alert set watched_since = now() - interval '26 hours'")
-    with app.database.transaction() as connection:
-        app.sources.pause(connection, "orders", ["orders", "late"], by="a test", reason="so")
+    turn(app, "pause", "orders", "late")
     assert changed(app) == []
-    with app.database.transaction() as connection:
-        app.sources.resume(connection, "orders", ["late"], by="a test", reason="so")
-    assert changed(app) == [("source-silent late", "broken")]
+
+
+def test_the_time_of_a_resumed_source_counts_from_then_on_also_if_it_sent_something_before(app: App) -> None:
+    app.arrivals.open([arrival()])
+    changed(app)
+    sql(app, "update headgate.arrival set arrived_at = now() - interval '26 hours'")
+    sql(app, "update headgate.alert set watched_since = now() - interval '26 hours'")
+    turn(app, "pause", "orders", "late")
+    assert changed(app) == []
+    turn(app, "resume", "orders", "late")
+    assert changed(app) == []
+    sql(app, "update headgate.alert set watched_since = watched_since - interval '26 hours'")
+    assert changed(app) == [("source-silent late", "broken"), ("source-silent orders", "broken")]
+    # Nothing has come from them by a pause alone.
+    turn(app, "pause", "orders", "late")
+    turn(app, "resume", "orders", "late")
+    assert changed(app) == []
+    app.arrivals.open([arrival()])
+    assert changed(app) == [("source-silent orders", "healed")]
 
 
 def test_a_share_of_dead_letters_breaks_heals_and_without_rows_stays(app: App) -> None:
@@ -219,6 +241,23 @@ def test_alerts_of_the_installation_are_of_each_pipeline_that_has_none_of_its_ow
             assert ("orders", "source-silent late") in keys
             assert keys["", "disk-almost-full default"] == DiskAlmostFull(0.9999)
             assert look(everywhere) == []  # without a Prefect server nobody can tell whether a worker is gone
+
+
+def test_of_several_alerts_on_one_thing_the_one_of_a_source_and_the_strictest_are_kept(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(stand, monkeypatch) as app:
+        first, second = app.pipelines
+        alerts = (SourceSilent("25h"), SourceSilent("10m", source="late"))
+        for given in (alerts, alerts[::-1]):
+            app.pipelines = (
+                replace(first, alerts=(*given, DiskAlmostFull(0.8), WorkerGone())),
+                replace(second, alerts=(DiskAlmostFull(0.7),)),
+            )
+            keys = {each.key.alert: each.alert for each in watched(app)}
+            assert keys["source-silent late"] == SourceSilent("10m", source="late")
+            assert keys["source-silent orders"] == SourceSilent("25h")
+            assert keys["disk-almost-full default"] == DiskAlmostFull(0.7)
 
 
 def make_block(stand: Stand, slug: str, name: str, data: dict[str, object]) -> str:

@@ -205,6 +205,40 @@ async def test_a_name_inside_a_text_stands_for_the_id_too(server: Server) -> Non
     assert essence(await server.python(name)) == essence(ours)
 
 
+@pytest.mark.parametrize("value", ["{{ event.payload.d }}", "e7a1c8de-0000-4000-8000-000000000000"])
+async def test_a_parameter_called_like_an_id_may_hold_anything(server: Server, value: str) -> None:
+    name = server.name()
+    fields = ("deployment_id", "block_document_id", "work_pool_id", "work_queue_id", "automation_id")
+    ours = rule(
+        name,
+        actions.RunDeployment(
+            deployment_id=deployment(RUN),
+            parameters={**dict.fromkeys(fields, value), "deep": [{"deployment_id": value}]},
+            job_variables={"env": {"deployment_id": value}},
+        ),
+    )
+    await server.apply(ours)
+    assert await server.changes(ours) == []
+    assert essence(await server.python(name)) == essence(ours)
+    server.edit(name, description="mine now")
+    (change,) = await server.changes(ours)
+    assert [each.field for each in change.differences] == ["description"]
+
+
+async def test_true_in_place_of_one_is_a_change(server: Server) -> None:
+    name = server.name()
+    one, true = (
+        rule(name, actions.RunDeployment(deployment_id=deployment(RUN), parameters={"a": value})) for value in (1, True)
+    )
+    await server.apply(one)
+    (change,) = await server.changes(true)
+    assert [(each.field, each.server, each.code) for each in change.differences] == [
+        ("actions[0].parameters.a", "1", "true")
+    ]
+    assert server.one(name)["actions"][0]["parameters"]["a"] is True
+    assert await server.changes(true) == []
+
+
 async def test_automations_that_name_each_other_are_made(server: Server) -> None:
     one, other = server.name(), server.name()
     rules = [

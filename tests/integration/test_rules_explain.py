@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -236,6 +237,68 @@ def test_an_event_with_a_megabyte_is_explained(made: Made, command: Command, tmp
     (found,) = json.loads(command("--file", str(path), "--json"))
     assert "the server drops events of more than 1,500,000" in found["note"]
     assert made.last
+
+
+def counting(made: Made, of: str) -> tuple[str, list[str]]:
+    """Make an automation that counts five events, and send it eight; its id, and theirs."""
+    made.rule(of, trigger(of, threshold=5))
+    automation = made.ids.pop(of)  # other tests look at each that the fixture made
+    made.server.settle()
+    sent = [event(name(of)) for _ in range(8)]
+    for each in sent:
+        made.server.send([each])
+    wait_until(lambda: made.server.firings(automation), every=0.5)
+    made.server.shown()
+    return automation, [str(each["id"]) for each in sent]
+
+
+def finding(command: Command, of: str, event_id: str) -> dict[str, Any]:
+    ((found),) = json.loads(command(event_id, "--json"))
+    (mine,) = [each for each in found["findings"] if each["automation"] == name(of)]
+    return dict(mine)
+
+
+def test_of_more_events_than_are_replayed_a_count_is_not_called_complete(
+    made: Made, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, ids = counting(made, "many")
+    assert finding(command, "many", ids[4])["verdict"] == "fired"
+    assert finding(command, "many", ids[7])["reasons"][0].startswith("it waits: 3 of 5 events")
+    monkeypatch.setattr("headgate.rules.explain.MOST", 5)
+    found = finding(command, "many", ids[7])
+    assert found["verdict"] == "waits"
+    assert found["reasons"] == ["what it had counted before is unknown", "counted from the last 5 events"]
+
+
+def test_a_count_that_began_before_the_oldest_event_of_the_server_is_not_called_complete(
+    made: Made, command: Command
+) -> None:
+    automation, ids = counting(made, "old")
+    made.server.age(automation, days=400)
+    oldest = "on: the server has no earlier events"
+    assert finding(command, "old", ids[7])["reasons"][1].endswith(oldest)
+    assert finding(command, "old", ids[4])["verdict"] == "fired"
+    made.server.forget_firings(automation)
+    assert finding(command, "old", ids[4])["verdict"] == "waits"
+
+
+def test_a_window_that_began_after_a_quiet_time_is_complete_though_the_automation_is_older(
+    made: Made, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.rule("quiet", trigger("quiet", threshold=5, within=60))
+    made.server.age(made.ids.pop("quiet"), days=1)
+    made.server.settle()
+    now = datetime.now(UTC)
+    times = [now - timedelta(minutes=10 * number) for number in range(8, 0, -1)] + [now]
+    sent = [{**event(name("quiet")), "occurred": time.isoformat()} for time in times]
+    for each in sent:
+        made.server.send([each])
+    made.server.shown()
+    monkeypatch.setattr("headgate.rules.explain.MOST", 5)
+    (reason,) = finding(command, "quiet", sent[-1]["id"])["reasons"]
+    assert reason.startswith("it waits: 1 of 5 events within 1 min")
+    monkeypatch.setattr("headgate.rules.explain.MOST", 1)
+    assert finding(command, "quiet", sent[-1]["id"])["reasons"][1:] == ["counted from the last 1 events"]
 
 
 def test_an_arrival_is_explained_by_its_events(made: Made, command: Command) -> None:

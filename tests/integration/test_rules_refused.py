@@ -86,25 +86,53 @@ async def test_what_the_server_itself_would_refuse_is_refused_before_anything_is
     assert not server.find(good)
 
 
+LISTS: dict[str, tuple[str, str]] = {
+    "a block that is gone": (
+        (
+            "RULES = [Automation(name={name!r}, trigger=EventTrigger(expect={{'a'}}), "
+            "actions=[SendNotification(block_document_id=block('slack-webhook/gone'), body='x')])]"
+        ),
+        "block 'slack-webhook/gone' does not exist",
+    ),
+    "a queue of no pool": (
+        "QUEUES = {{'nobody': [WorkQueueCreate(name='fast')]}}",
+        "work queue 'nobody/fast': work pool 'nobody' does not exist",
+    ),
+    "a function that is not a flow": (
+        (
+            "def _daily(): ...\n"
+            "daily = flow(name='daily')(_daily)\n"
+            "DEPLOYMENTS = [RunnerDeployment.from_flow(daily, 'late', entrypoint_type=EntrypointType.MODULE_PATH)]"
+        ),
+        "Deployment daily/late: ",
+    ),
+    "what only the server refuses": ("POOLS = [WorkPoolCreate(name='prefect-mine', type='process')]", "reserved"),
+}
+
+
+@pytest.mark.parametrize("bad", LISTS)
 async def test_unattended_a_rule_that_cannot_work_does_not_keep_pipelines_from_running(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str
 ) -> None:
     """A block that somebody deleted would else stop what arrives, once the server has lost a deployment."""
+    lists, told = LISTS[bad]
     name, mine = server.name(), pipeline(server.name())
     monkeypatch.syspath_prepend(tmp_path)
     module = f"rules_{server.stand.pool[5:]}"
     (tmp_path / f"{module}.py").write_text(
-        "from headgate import block\nfrom prefect.automations import Automation\n"
+        "from headgate import block\nfrom prefect import flow\nfrom prefect.automations import Automation\n"
+        "from prefect.client.schemas.actions import WorkPoolCreate, WorkQueueCreate\n"
+        "from prefect.deployments.runner import RunnerDeployment\n"
         "from prefect.events import EventTrigger, SendNotification\n"
-        f"RULES = [Automation(name={name!r}, trigger=EventTrigger(expect={{'a'}}), "
-        "actions=[SendNotification(block_document_id=block('slack-webhook/gone'), body='x')])]\n",
+        "from prefect.types.entrypoint import EntrypointType\n"
+        f"RULES = []\n{lists.format(name=name)}\n",
         encoding="utf-8",
     )
     settings = server.settings.model_copy(update={"rules": f"{module}:RULES"})
     with client_of(settings):
         outcome = await keep(settings, [mine], ["default"])
     assert outcome.refused is not None
-    assert "block 'slack-webhook/gone' does not exist" in outcome.refused
+    assert told in outcome.refused
     assert server.find(f"headgate: {mine.name}")
     assert not server.find(name)
 
@@ -115,6 +143,16 @@ async def test_two_with_one_key_are_refused(server: Server) -> None:
         await server.apply(rule(name), rule(name))
     with pytest.raises(BadRule, match=f"2 automations have the key '{name}'"):
         await server.apply(rule(name), rule("another", tags=[f"headgate.key:{name}"]))
+    assert not server.find(name)
+
+
+async def test_of_two_of_one_name_each_is_checked(server: Server) -> None:
+    name = server.name()
+    first = rule(name, actions.RunDeployment(deployment_id=deployment("ingest/nobody")))
+    second = rule(name, actions.RunDeployment(deployment_id=deployment(RUN)), tags=[f"headgate.key:{name}-2"])
+    for rules in ((first, second), (second, first)):
+        with pytest.raises(BadRule, match=f"{name}: deployment 'ingest/nobody' does not exist on the server"):
+            await server.apply(*rules)
     assert not server.find(name)
 
 

@@ -55,14 +55,38 @@ def test_one_is_put_behind_another_with_or_without_a_comma(end: str, tmp_path: P
     assert path.read_text(encoding="utf-8").endswith("\nAFTER = 1\n")
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        "  # mine\n]",
+        "  # mine, all of it,\n    # and more\n]",
+        ",  # mine\n]",
+        "\n    # mine\n    , # too\n]",
+        "  # mine\n    ]  # all",
+    ],
+)
+def test_comments_behind_the_last_one_stay_as_they_are(end: str, tmp_path: Path) -> None:
+    path = tmp_path / "rules.py"
+    first = '(Automation(name="é", trigger=EventTrigger(expect={"a"}), actions=[DoNothing()]))'
+    lines = "from prefect.automations import Automation\nfrom prefect.events import DoNothing, EventTrigger\n"
+    path.write_text(f"{lines}\nRULES = [\n    {first}{end}\n", encoding="utf-8")
+    append(path, ADOPTED)
+    assert names(path) == ["é", "late"]
+    made = path.read_text(encoding="utf-8")
+    assert [line.partition("#")[2] for line in made.splitlines() if "#" in line] == [
+        line.partition("#")[2] for line in end.splitlines() if "#" in line
+    ]
+
+
 def test_a_module_that_is_not_there_is_made(tmp_path: Path) -> None:
     append(tmp_path / "rules.py", ADOPTED)
     assert names(tmp_path / "rules.py") == ["late"]
 
 
-def test_a_module_whose_rules_are_computed_is_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["RULES = [each for each in ()]\n", "ONE = 1\nRULES = ONE, ONE\n"])
+def test_a_module_whose_rules_cannot_be_extended_is_left_alone(text: str, tmp_path: Path) -> None:
     path = tmp_path / "rules.py"
-    path.write_text("RULES = [each for each in ()]\n", encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(BadRule, match="write RULES = "):
         append(path, ADOPTED)
-    assert path.read_text(encoding="utf-8") == "RULES = [each for each in ()]\n"
+    assert path.read_text(encoding="utf-8") == text

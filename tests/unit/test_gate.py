@@ -9,7 +9,7 @@ import dataframely as dy
 import polars as pl
 import pytest
 from headgate.errors import BadFixture
-from headgate.pipeline import Folder, Pipeline, Table, Topic, lookup
+from headgate.pipeline import Folder, Pipeline, Table, Topic, When, lookup
 from headgate.testing import Gate
 from headgate.testing.gate import RUN
 from prefect import flow
@@ -92,6 +92,23 @@ def test_a_file_that_cannot_be_read_is_rejected(gate: Gate) -> None:
     assert outcome.rejected is not None
     assert (outcome.rejected.reason, outcome.rows, outcome.dead_letters) == ("columns", [], ())
     assert outcome.fired_by("call me").does == ["do-nothing"]
+
+
+def test_what_does_not_meet_the_condition_is_skipped_with_the_reason(gate: Gate) -> None:
+    mine = orders(when=When(name="!draft-*", topic="other-*"))
+    for outcome, why, event in (
+        (gate.drop(mine, "draft-1.csv", DAY), "its name is not other than 'draft-*'", "headgate.file.arrived"),
+        (
+            gate.publish(mine, b'{"id": 1, "customer": "ann"}'),
+            "its topic is not 'other-*'",
+            "headgate.messages.arrived",
+        ),
+    ):
+        assert (outcome.skipped_because, outcome.rows, outcome.dead_letters) == (why, [], ())
+        assert [each.event for each in outcome.events] == [event]
+        assert outcome.events[0].payload["state"] == "skipped"
+    outcome = gate.drop(mine, "day.csv", DAY)
+    assert (outcome.skipped_because, len(outcome.rows)) == (None, 2)
 
 
 def test_messages_become_rows_and_dead_letters(gate: Gate) -> None:

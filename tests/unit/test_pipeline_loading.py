@@ -6,9 +6,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from headgate.errors import BadPipeline
+from headgate.errors import BadPipeline, BadRule
 from headgate.pipeline.globs import overlap
 from headgate.pipeline.loading import load_pipelines
+from headgate.reconcile.declared import load_rules
+from headgate.settings import Settings
 
 Complaint = Callable[..., str]
 HEAD = """import dataframely as dy
@@ -65,6 +67,72 @@ def test_a_wrong_declaration_is_told_with_file_and_line(complaint: Complaint) ->
 
 def test_a_module_that_exits_is_told(complaint: Complaint) -> None:
     assert complaint("raise SystemExit(3)\n") == "mine.py:1: SystemExit: 3"
+
+
+RULES = """from headgate import automation
+from prefect.automations import Automation
+from prefect.events import DoNothing, EventTrigger, RunDeployment
+
+RULES = []
+"""
+
+
+@pytest.fixture
+def complaint_of_rules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Complaint:
+    """What is said of a module of rules with this text, its name left out."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+
+    def said(text: str) -> str:
+        module = f"rules_{uuid4().hex[:8]}"
+        (tmp_path / f"{module}.py").write_text(RULES + text, encoding="utf-8")
+        with pytest.raises(BadRule) as raised:
+            load_rules(Settings(rules=f"{module}:RULES"))
+        assert "\n" not in str(raised.value)
+        return str(raised.value).replace(module, "mine").removeprefix("HEADGATE_RULES=mine:RULES: ")
+
+    return said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("RunDeployment(deploymentid=automation('x'))", "RunDeployment: deployment_id is required"),
+        (
+            "EventTrigger(expect={'a'}, within=-5)",
+            "EventTrigger.within: Input should be greater than or equal to 0 seconds",
+        ),
+        ("Automation(trigger=EventTrigger(), actions=[DoNothing()])", "Automation.name: Field required"),
+    ],
+)
+def test_an_argument_that_prefect_refuses_is_told_with_field_and_reason(
+    complaint_of_rules: Complaint, text: str, said: str
+) -> None:
+    assert complaint_of_rules(text) == f"mine.py:6: {said}"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "BLOCKS = {'team': 's3cr3t'}",
+            "mine.BLOCKS: write {name: Block}, such as {\"team\": SlackWebhook(url=...)}; 'team' is a str.",
+        ),
+        (
+            "BLOCKS = ['s3cr3t']",
+            'mine.BLOCKS: write {name: Block}, such as {"team": SlackWebhook(url=...)}, and not a list.',
+        ),
+        ("RULES = {'a': 's3cr3t'}", "write a list of AutomationCore, and not a dict."),
+        ("VARIABLES = [{'a': 's3cr3t'}]", "mine.VARIABLES: number 1 is a dict, and not a Variable or VariableCreate."),
+        ("QUEUES = ['s3cr3t']", "mine.QUEUES: write {pool: [WorkQueueCreate(name=...)]}, and not a list."),
+        ("QUEUES = {'pool': 's3cr3t'}", "mine.QUEUES: write a list of WorkQueueCreate, and not a str."),
+    ],
+)
+def test_what_does_not_belong_into_a_list_is_told_by_its_type_alone(
+    complaint_of_rules: Complaint, text: str, said: str
+) -> None:
+    """It may be a secret, and a sweep logs it each time."""
+    assert complaint_of_rules(text) == said
 
 
 def test_a_name_that_is_nearly_there_is_suggested(complaint: Complaint) -> None:

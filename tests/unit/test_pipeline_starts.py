@@ -15,6 +15,7 @@ from headgate.pipeline.pacing import Decision, decide
 from headgate.pipeline.parked import Parked
 from hypothesis import given
 from hypothesis import strategies as st
+from prefect.client.schemas.schedules import CronSchedule
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
@@ -86,6 +87,8 @@ def test_sizes_are_read_as_people_write_them() -> None:
         (lambda: Cron("0 0 6 * * 1"), "five fields"),
         (lambda: Cron("61 6 * * *"), "bad minute"),
         (lambda: Cron("@daily"), "five fields"),
+        (lambda: Cron("0 6 * * 5L"), "Prefect's schedules"),
+        (lambda: Cron("0 0 lw * *"), "Prefect's schedules"),
         (lambda: Cron(""), "five fields"),
         (lambda: Cron(6), "five fields"),  # type: ignore[arg-type]
         (lambda: Cron("0 6 * * *", timezone="Europe/Bielefeld"), "no such time zone"),
@@ -116,6 +119,11 @@ def test_a_wrong_declaration_is_refused_in_one_line(wrong: Callable[[], object],
     with pytest.raises(BadPipeline, match=says) as refused:
         wrong()
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("expression", ["0 6 * * 1-5", "0 6 * * wed,SUN", "0 0 L * *", "0 0 1 JUL *"])
+def test_what_prefects_schedules_take_is_taken(expression: str) -> None:
+    assert CronSchedule(cron=Cron(expression).expression).cron == expression
 
 
 def test_a_batch_is_closed_by_the_first_of_its_bounds() -> None:
@@ -189,6 +197,20 @@ def berlin(text: str) -> datetime:
 def test_cron_goes_by_the_clock_on_the_wall(cron: str, came: str, due: str) -> None:
     there = replace(waiting(), oldest=berlin(came))
     assert Cron(cron, timezone="Europe/Berlin").due_at(there) == berlin(due)
+
+
+@pytest.mark.parametrize(
+    ("cron", "zone", "came", "due"),
+    [
+        ("30 2 * * *", "Europe/Berlin", "2026-10-25T01:15", "2026-10-26T01:30"),
+        ("30 1 * * *", "America/New_York", "2026-11-01T06:15", "2026-11-02T06:30"),
+        ("30 2 * * *", "Europe/Berlin", "2026-10-25T00:15", "2026-10-25T00:30"),
+        ("30 * * * *", "Europe/Berlin", "2026-10-25T00:45", "2026-10-25T01:30"),
+    ],
+)
+def test_cron_never_goes_back_in_an_hour_that_comes_twice(cron: str, zone: str, came: str, due: str) -> None:
+    there = replace(waiting(), oldest=datetime.fromisoformat(f"{came}Z"))
+    assert Cron(cron, timezone=zone).due_at(there) == datetime.fromisoformat(f"{due}Z")
 
 
 @given(

@@ -3,6 +3,7 @@
 from headgate.cli.plan_text import WIDTH, lines_of
 from headgate.reconcile.apply import Outcome
 from headgate.reconcile.change import Change, Difference
+from headgate.reconcile.diff import differences
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +30,14 @@ CHANGES = st.builds(
 )
 def test_no_line_is_longer_than_a_terminal_is_wide(outcome: Outcome) -> None:
     assert all(len(line) <= WIDTH for line in lines_of(outcome))
+
+
+def test_true_is_not_one_however_deep_it_is() -> None:
+    assert differences({"a": [1, {"b": True}]}, {"a": [1, {"b": 1}]}) == (
+        Difference("a", '[1, {"b": true}]', '[1, {"b": 1}]'),
+    )
+    assert differences({"a": [{"b": 0}]}, {"a": [{"b": False}]}) == (Difference("a[0].b", "0", "false"),)
+    assert differences({"a": [1, {"b": 2.0}]}, {"a": [1, {"b": 2}]}) == ()
 
 
 def test_it_says_what_differs_and_who_is_known_to_do_so() -> None:

@@ -149,6 +149,29 @@ def test_variables_are_given(tmp_path: Path) -> None:
             "'soon' is not a time",
         ),
         ("automations: []\ncases: [{events: [{event: my.x, resource: x, payload: [1]}], expect: []}]", "payload: "),
+        (
+            "automations: []\ncases: [{events: [{event: my.x, resource: x, repeat: two}], expect: []}]",
+            "case 1: repeat: write how often, such as 2, and not 'two'",
+        ),
+        (
+            "automations: []\ncases: [{events: [{event: my.x, resource: x, repeat: null}], expect: []}]",
+            "repeat: write how often, such as 2, and not None",
+        ),
+        (
+            "automations: []\ncases: [{events: [{event: my.x, resource: x, repeat: 0}], expect: []}]",
+            "repeat: write how often, such as 2, and not 0",
+        ),
+        (
+            "automations: []\ncases: [{events: [{event: my.x, resource: x, after: null}], expect: []}]",
+            "None is not a time",
+        ),
+        (
+            "automations: []\ncases: [{events: [], expect: [], wait: [1]}]",
+            "[1] is not a time",
+        ),
+        ("automations: []\ncases: [{events: [], expect: 7}]", "case 1: `expect` is a list"),
+        ("automations: []\nvariables: [1]\ncases: []", "`variables` holds values by name"),
+        ("automations: []\ndeployments: [1]\ncases: []", "`deployments` holds flows by name"),
         ("automations: nope.yaml\ncases: []", "nope.yaml cannot be read: No such file or directory"),
         ("automations: nope:ALL\ncases: []", "there is no module 'nope'"),
         ("automations: [{name: x}]\ncases: []", "An automation has a name, a trigger and actions"),

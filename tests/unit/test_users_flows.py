@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from headgate.errors import BadRule
 from headgate.reconcile.deployments import of_users_flow
+from prefect import flow
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.types.entrypoint import EntrypointType
@@ -40,6 +41,18 @@ def test_a_deployment_is_kept_as_it_is_declared() -> None:
 def test_what_apply_does_not_keep_is_refused(more: dict[str, object], message: str) -> None:
     with pytest.raises(BadRule, match=message):
         of_users_flow(declared(**more))
+
+
+def _nightly() -> None:
+    """A function whose flow has another name than itself, so runs that import it find no flow."""
+
+
+def test_a_function_that_is_not_a_flow_itself_is_refused_with_the_reason() -> None:
+    deployment = flow(name="nightly")(_nightly).to_deployment("late", entrypoint_type=EntrypointType.MODULE_PATH)
+    assert isinstance(deployment, RunnerDeployment)
+    with pytest.raises(BadRule, match=r"Deployment nightly/late: .*_nightly.* is not a flow") as refused:
+        of_users_flow(deployment)
+    assert "\n" not in str(refused.value)
 
 
 def test_the_page_of_delays_has_a_bar_for_each_day_and_airport() -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 from cyclopts import App
 
 from headgate.app import open_app
-from headgate.cli.common import Common
+from headgate.cli.common import Common, require_pipeline
 from headgate.cli.output import print_json, print_table
 from headgate.operations.sources import turn
 
@@ -25,6 +25,7 @@ def list_(*, pipeline: str | None = None, json: bool = False, common: Common = C
 
     """
     with open_app(common.settings()) as opened:
+        require_pipeline(opened, pipeline)
         paused = opened.sources.paused()
         rows: list[dict[str, object]] = []
         for each in opened.pipelines:

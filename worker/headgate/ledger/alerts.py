@@ -15,6 +15,11 @@ LEASE = timedelta(minutes=1)  # for this long nobody else sends a taken notice
 LONGEST = timedelta(minutes=15)  # the longest pause between two tries
 
 
+def source_silent(source: str) -> str:
+    """Return the name of the alert that breaks when nothing comes from a source."""
+    return f"source-silent {source}"
+
+
 @dataclass(frozen=True, slots=True)
 class AlertRecord:
     """An alert as the ledger knows it."""

@@ -22,6 +22,11 @@ update headgate.alert set broken_since = now(), detail = %(detail)s where pipeli
 -- name: alert_healed
 update headgate.alert set broken_since = null, detail = null where pipeline = %(pipeline)s and alert = %(alert)s;
 
+-- name: alert_watch_anew
+-- Count from now on how long nothing comes. A broken alert stays so until something comes.
+update headgate.alert set watched_since = now()
+where pipeline = %(pipeline)s and alert = %(alert)s and broken_since is null;
+
 -- name: alerts_shown
 select pipeline, alert, watched_since, broken_since, detail from headgate.alert order by pipeline, alert;
 

@@ -8,6 +8,7 @@ import structlog
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from headgate.ledger.alerts import source_silent
 from headgate.ledger.database import Connection, Database
 from headgate.ledger.queries import QUERIES
 from headgate.model import Fact
@@ -65,6 +66,9 @@ class Sources:
             if connection.execute(QUERIES[f"{change}_source"], asked).fetchone() is None:
                 continue
             changed.append(source)
+            if change == "resume":  # nothing could come meanwhile
+                asked = {"pipeline": pipeline, "alert": source_silent(source)}
+                connection.execute(QUERIES["alert_watch_anew"], asked)
             facts = Jsonb({"source": source, "by": by, "reason": reason})
             posted = {"kind": TOLD[change], "pipeline": pipeline, "facts": facts}
             connection.execute(QUERIES["post"], posted)

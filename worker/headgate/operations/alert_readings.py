@@ -49,7 +49,7 @@ class Look:
 
         Args:
             watched: which.
-            since: when it was first watched.
+            since: when it was first watched; of a source that was paused, when it was resumed.
 
         """
         name = watched.pipeline.name
@@ -75,7 +75,7 @@ class Look:
         last, paused = (row["arrived_at"], row["paused"]) if row else (None, False)
         if paused:
             return unknown(f"{source} is paused.")
-        if self._older(last or since, alert.longer):
+        if self._older(max(last or since, since), alert.longer):
             when = f"since {_time(last)}" if last else "so far"
             return broken(f"Nothing has arrived from {source} {when}; {alert.longer} are allowed.")
         return fine(f"{source} sends again.")

@@ -5,6 +5,7 @@ from datetime import UTC
 
 from headgate.app import App
 from headgate.home import Home
+from headgate.ledger.alerts import source_silent
 from headgate.ledger.database import Connection
 from headgate.ledger.summary import now
 from headgate.model import Fact
@@ -50,10 +51,18 @@ def watched(app: App) -> list[Watched]:
     found: dict[Key, Watched] = {}
     for pipeline in app.pipelines:
         own = {type(alert) for alert in pipeline.alerts}
-        for alert in (*pipeline.alerts, *(each for each in common if type(each) not in own)):
+        alerts = (*pipeline.alerts, *(each for each in common if type(each) not in own))
+        # The alert of one source overrides the one of all sources, in whatever order they are written.
+        for alert in sorted(alerts, key=lambda each: getattr(each, "source", None) is None):
             for each in _of_pipeline(app, pipeline, alert):
-                found.setdefault(each.key, each)
+                if each.key not in found or _is_stricter(alert, found[each.key].alert):
+                    found[each.key] = each
     return list(found.values())
+
+
+def _is_stricter(alert: Alert, other: Alert) -> bool:
+    """Whether an alert breaks before another one of the installation; several pipelines may declare it."""
+    return isinstance(alert, DiskAlmostFull) and isinstance(other, DiskAlmostFull) and alert.more < other.more
 
 
 def look(app: App) -> list[Transition] | None:
@@ -91,7 +100,7 @@ def _of_pipeline(app: App, pipeline: Pipeline, alert: Alert) -> Iterator[Watched
         case SourceSilent():
             for source in pipeline.sources:
                 if alert.source in {None, source.name}:
-                    yield Watched(Key(pipeline.name, f"source-silent {source.name}"), alert, pipeline, source.name)
+                    yield Watched(Key(pipeline.name, source_silent(source.name)), alert, pipeline, source.name)
         case DiskAlmostFull():
             yield Watched(Key("", f"disk-almost-full {Home(app.settings.places).name}"), alert, pipeline)
         case WorkerGone():

@@ -10,7 +10,7 @@ from headgate.pipeline.duration import duration
 
 @dataclass(frozen=True, slots=True)
 class SourceSilent:
-    """Nothing arrived from a source for a while; for a source that never sent anything, since it was first watched.
+    """Nothing arrived from a source for a while; counted at the earliest since it was first watched, or resumed.
 
     Args:
         longer: breaks after more than this time, such as "25h".

@@ -158,6 +158,13 @@ def _broken(path: str, variable: str, error: BaseException) -> BadPipeline:
 
 
 def _last_line(error: BaseException) -> str:
+    from pydantic import ValidationError  # noqa: PLC0415 - only for an error; `import headgate` does without
+
+    if isinstance(error, ValidationError):
+        # Its text ends with a link, and shows the value, which may be a secret.
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(map(str, (error.title, *first["loc"])))
+        return f"{place}: {first['msg'].removeprefix('Value error, ')}"
     return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
 
 

@@ -81,6 +81,12 @@ class Cron:
             and CRON.fullmatch(self.expression),
             f"{say}: write five fields of digits, '*', ',', '-' and '/', such as '0 6 * * 1-5'.",
         )
+        *_, day, _month, weekday = self.expression.upper().split()
+        require(
+            "W" not in day and "L" not in weekday,
+            f"{say}: Prefect's schedules know no W of days of the month and no L of days of the week; "
+            "write for example '0 6 * * 1-5'.",
+        )
         _ = self.zone
         try:
             comes = next(self._after(ANCHOR), None)
@@ -108,4 +114,6 @@ class Cron:
 
     def due_at(self, waiting: Parked) -> datetime | None:
         """Return the first time after the oldest arrival; it makes up for all times missed while no process ran."""
-        return next(self._after(waiting.oldest)).astimezone(UTC)
+        # In an hour that comes twice, CronSim goes back to the first: its times may lie before the arrival.
+        times = (each.astimezone(UTC) for each in self._after(waiting.oldest))
+        return next(each for each in times if each > waiting.oldest)

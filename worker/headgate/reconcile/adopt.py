@@ -2,8 +2,11 @@
 
 import ast
 import json
+import tokenize
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
+from tokenize import TokenInfo
 
 from prefect.events.schemas.automations import AutomationCore
 
@@ -78,18 +81,41 @@ def append(path: Path, adopted: Adopted) -> None:
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text)
     value = next((node.value for node in tree.body if _assigns(node, "RULES")), None)  # type: ignore[attr-defined]  # _assigns looks
-    if not isinstance(value, ast.List | ast.Tuple) or value.end_lineno is None or value.end_col_offset is None:
+    if not isinstance(value, ast.List | ast.Tuple) or (bracket := _closing_bracket(text, value)) is None:
         raise BadRule(f"{path}: write RULES = [] there first, or add this by hand:\n\n{adopted.module}")
-    lines = text.splitlines(keepends=True)
-    # Positions in `ast` count bytes.
-    last = lines[value.end_lineno - 1].encode()
-    before, bracket = last[: value.end_col_offset - 1].decode(), last[value.end_col_offset - 1 :].decode()
-    head = "".join(lines[: value.end_lineno - 1]) + before
-    comma = "," if value.elts and not head.rstrip().endswith(",") else ""
-    body = f"{head.rstrip()}{comma}\n{STEP}{adopted.code},\n{bracket}" + "".join(lines[value.end_lineno :])
-    made = _with_imports(body, adopted.imports)
+    head, tail = _cut(text, bracket.start)
+    if value.elts:
+        head = _with_comma(head, text, bracket)
+    made = _with_imports(f"{head.rstrip()}\n{STEP}{adopted.code},\n{tail}", adopted.imports)
     ast.parse(made)
     path.write_text(made, encoding="utf-8")
+
+
+def _closing_bracket(text: str, listed: ast.List | ast.Tuple) -> TokenInfo | None:
+    """The bracket that ends a list or tuple; a tuple may have none."""
+    line = text.split("\n")[(listed.end_lineno or 0) - 1]
+    # Columns count bytes in `ast`, and characters in `tokenize`.
+    end = (listed.end_lineno, len(line.encode()[: listed.end_col_offset].decode()))
+    return next((each for each in _tokens(text) if each.end == end and each.string in {")", "]"}), None)
+
+
+def _with_comma(head: str, text: str, bracket: TokenInfo) -> str:
+    """Add a comma behind the last element where it lacks one, before comments that follow it."""
+    written = [each for each in _tokens(text) if each.end <= bracket.start and each.string.strip()]
+    last = [each for each in written if each.type != tokenize.COMMENT][-1]
+    before, behind = _cut(head, last.end)
+    return head if last.string == "," else f"{before},{behind}"
+
+
+def _tokens(text: str) -> list[TokenInfo]:
+    return list(tokenize.generate_tokens(StringIO(text).readline))
+
+
+def _cut(text: str, place: tuple[int, int]) -> tuple[str, str]:
+    """Cut a text at a line, counted from 1, and a column."""
+    lines = text.split("\n")
+    at = sum(len(line) + 1 for line in lines[: place[0] - 1]) + place[1]
+    return text[:at], text[at:]
 
 
 def _with_imports(text: str, imports: tuple[str, ...]) -> str:

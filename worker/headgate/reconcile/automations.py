@@ -13,7 +13,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 
 from headgate.pipeline.reference import Reference, named, references_in
 from headgate.reconcile.change import Change
-from headgate.reconcile.diff import differences
+from headgate.reconcile.diff import differences, equal
 from headgate.reconcile.directory import Directory
 from headgate.reconcile.rule import KEY, OFF, Json, at_server, essence, key_of, wanted
 from headgate.reconcile.server import find_all
@@ -76,7 +76,7 @@ class Automations:
             self.disabled.append(found)
         notes = (STAYS_OFF,) if off else ()
         steps = [Step(Change("automation", core.name, "unchanged", notes=notes))]
-        if essence(found) != at_server(rule, self.directory.ids):
+        if not equal(essence(found), at_server(rule, self.directory.ids)):
             change = Change("automation", core.name, "updated", await self._differences(found, rule), notes)
             steps = [Step(change, lambda: self._update(UUID(found["id"]), rule))]
         return steps + [self._remove(each, "It is there twice.") for each in self._doubles(rule, found)]
@@ -127,7 +127,7 @@ class Automations:
         return [
             each
             for each in self._twins(rule)
-            if kept is not None and each["id"] != kept["id"] and _content(each) == _content(kept)
+            if kept is not None and each["id"] != kept["id"] and equal(_content(each), _content(kept))
         ]
 
     def _made_before_keys(self, rule: Json) -> Json | None:
@@ -136,7 +136,7 @@ class Automations:
         for each in self.there:
             if each["name"] == rule["name"] and each["id"] not in self._taken:
                 keyed = any(tag.startswith(KEY) for tag in each["tags"])
-                if is_doorbell(each["name"], each["tags"]) or (not keyed and _content(each) == code):
+                if is_doorbell(each["name"], each["tags"]) or (not keyed and equal(_content(each), code)):
                     return each
         return None
 

@@ -105,9 +105,6 @@ def load_rules(settings: Settings) -> Rules:
         listed = load_object(path, VARIABLE)
     except BadPipeline as error:
         raise BadRule(str(error)) from error
-    except Exception as error:
-        # Prefect's classes validate their arguments while the module is imported, so this is the author's mistake.
-        raise BadRule(f"{VARIABLE}={path}: {_first_line(error)}") from error
     beside = importlib.import_module(path.partition(":")[0])
     return Rules(
         automations=_many(path, "", listed, AutomationCore),
@@ -132,33 +129,36 @@ def _many(path: str, name: str, listed: object, *kinds: type[Any]) -> tuple[Any,
     if isinstance(listed, kinds):
         return (listed,)
     if not isinstance(listed, list | tuple):
-        raise BadRule(f"{told} write a list of {_named(kinds)}, not {listed!r}.")
-    for each in listed:
+        raise BadRule(f"{told} write a list of {_named(kinds)}, and not {_type(listed)}.")
+    for number, each in enumerate(listed, start=1):
         if not isinstance(each, kinds):
-            raise BadRule(f"{told} {each!r} is not one of {_named(kinds)}.")
+            raise BadRule(f"{told} number {number} is {_type(each)}, and not a {_named(kinds)}.")
     return tuple(listed)
 
 
 def _mapping(beside: ModuleType, name: str, kind: type[Any]) -> dict[str, Any]:
     listed = getattr(beside, name, {})
-    if not isinstance(listed, Mapping) or not all(isinstance(each, kind) for each in listed.values()):
-        raise BadRule(
-            f"{beside.__name__}.{name}: write {{name: {kind.__name__}}}, such as "
-            f'{{"team": SlackWebhook(url=...)}}, not {listed!r}.'
-        )
+    write = f'{beside.__name__}.{name}: write {{name: {kind.__name__}}}, such as {{"team": SlackWebhook(url=...)}}'
+    if not isinstance(listed, Mapping):
+        raise BadRule(f"{write}, and not {_type(listed)}.")
+    for key, each in listed.items():
+        if not isinstance(each, kind):
+            raise BadRule(f"{write}; {key!r} is {_type(each)}.")
     return dict(listed)
 
 
 def _queues(beside: ModuleType) -> dict[str, tuple[WorkQueueCreate, ...]]:
     listed = getattr(beside, "QUEUES", {})
     if not isinstance(listed, Mapping):
-        raise BadRule(f"{beside.__name__}.QUEUES: write {{pool: [WorkQueueCreate(name=...)]}}, not {listed!r}.")
+        write = "write {pool: [WorkQueueCreate(name=...)]}"
+        raise BadRule(f"{beside.__name__}.QUEUES: {write}, and not {_type(listed)}.")
     return {pool: _many(f"{beside.__name__}:", "QUEUES", queues, WorkQueueCreate) for pool, queues in listed.items()}
+
+
+def _type(value: object) -> str:
+    """What a value is, without the value: it may be a secret."""
+    return f"a {type(value).__name__}"
 
 
 def _named(kinds: Sequence[type[Any]]) -> str:
     return " or ".join(kind.__name__ for kind in kinds)
-
-
-def _first_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:500]

@@ -96,7 +96,8 @@ def of_users_flow(deployment: RunnerDeployment) -> DeploymentSpec:
     """Describe the deployment of a user's own flow; its runs go to our work pool, in the default home.
 
     Raises:
-        BadRule: its entrypoint is not a module path, or it has triggers or schedules that `headgate apply` cannot keep.
+        BadRule: its entrypoint is not a module path or leads to no flow, or it has triggers or schedules that
+            `headgate apply` cannot keep.
 
     """
     name, entrypoint = f"{deployment.flow_name}/{deployment.name}", deployment.entrypoint or ""
@@ -111,6 +112,11 @@ def of_users_flow(deployment: RunnerDeployment) -> DeploymentSpec:
         schedule = IntervalSchedule(interval=schedule.interval, anchor_date=ANCHOR, timezone="UTC")
     elif not isinstance(schedule, CronSchedule | None):
         raise BadRule(f"Deployment {name}: write interval=... or cron=...; other schedules are not kept.")
+    try:
+        _schema(entrypoint)
+    except Exception as error:  # whatever the user's own module raises, and all that Prefect refuses
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BadRule(f"Deployment {name}: its runs cannot import the flow {entrypoint} ({why}).") from error
     return DeploymentSpec(
         flow=deployment.flow_name or "",
         entrypoint=entrypoint,

@@ -27,7 +27,7 @@ def differences(server: object, code: object, field: str = "") -> tuple[Differen
 
 
 def _walk(server: object, code: object, field: str) -> Iterator[Difference]:
-    if server == code and type(server) is type(code):
+    if equal(server, code):
         return
     if isinstance(server, dict) and isinstance(code, dict) and server.get("type") == code.get("type"):
         for name in sorted({*server, *code}):
@@ -37,6 +37,15 @@ def _walk(server: object, code: object, field: str) -> Iterator[Difference]:
             yield from _walk(one, other, f"{field}[{number}]")
     else:
         yield Difference(field, as_text(server), as_text(code), _editors_doing(field, server, code))
+
+
+def equal(one: object, other: object) -> bool:
+    """Whether two values are equal as JSON: unlike in Python, True is not 1."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(equal(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def as_text(value: object) -> str:

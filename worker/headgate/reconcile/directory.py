@@ -12,6 +12,7 @@ from prefect.client.orchestration import PrefectClient
 from headgate.pipeline.reference import IDS, Reference, reference_of
 from headgate.reconcile import deploying
 from headgate.reconcile.server import find, find_all
+from headgate.rules.shape import actions_of
 
 # The fields of actions that hold an id, and the kind of thing that the id names.
 FIELDS = {
@@ -67,19 +68,19 @@ class Directory:
                 self.ids[each] = answer
         return wrong
 
-    async def name(self, value: object) -> list[str]:
-        """Look up the names of ids.
+    async def name(self, automation: Mapping[str, Any]) -> list[str]:
+        """Look up the names of the ids in an automation.
 
         Args:
-            value: an automation, or part of one, as the API has it.
+            automation: as the API has it.
 
         Returns:
             A sentence for each id in a field of an action that does not exist; the names of the others are known now.
 
         """
         unknown = []
-        fields, known = set(ids_in(value)), set(self.ids.values())
-        for kind, found in sorted(fields | set(ids_in_texts(value))):
+        fields, known = set(ids_in(automation)), set(self.ids.values())
+        for kind, found in sorted(fields | set(ids_in_texts(automation))):
             if found in known or reference_of(found) is not None:
                 continue
             name = await self._name(kind, found)
@@ -130,17 +131,13 @@ class Directory:
         return self._automations.get(found)
 
 
-def ids_in(value: object) -> Iterator[tuple[str, UUID]]:
+def ids_in(automation: Mapping[str, Any]) -> Iterator[tuple[str, UUID]]:
     """Find the ids in the fields of actions, each with the kind of thing that it names."""
-    if isinstance(value, Mapping):
-        for name, each in value.items():
-            if name in FIELDS and isinstance(each, str):
-                yield FIELDS[name], UUID(each)
-            else:
-                yield from ids_in(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from ids_in(each)
+    for action in actions_of(automation):
+        # Parameters and job variables below may have the same names, and any value.
+        for name in FIELDS.keys() & action.keys():
+            if action[name] is not None:
+                yield FIELDS[name], UUID(action[name])
 
 
 def ids_in_texts(value: object) -> Iterator[tuple[str, UUID]]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import structlog
 
-from headgate.errors import BadRule
+from headgate.errors import BadRule, PrefectRefused
 from headgate.pipeline import Pipeline
 from headgate.reconcile.apply import Outcome, apply
 from headgate.reconcile.declared import Declared, Rules, load_rules
@@ -26,12 +26,12 @@ async def keep(settings: Settings, pipelines: Sequence[Pipeline], homes: Sequenc
 
     Raises:
         PrefectUnavailable: the server does not answer.
-        PrefectRefused: the server refuses something.
+        PrefectRefused: the server refuses what belongs to the pipelines.
 
     """
     try:
         return await apply(settings, Declared.of(settings, pipelines, load_rules(settings), homes))
-    except BadRule as error:
+    except (BadRule, PrefectRefused) as error:
         log.error(str(error), action="apply")  # noqa: TRY400 - the text says it all
         # What the rules created is not declared here, but it is not a leftover either.
         outcome = await apply(settings, Declared.of(settings, pipelines, Rules(), homes))

@@ -15,6 +15,7 @@ from headgate.pipeline.reference import Reference, references_in
 from headgate.reconcile.blocks import name_of
 from headgate.reconcile.declared import Declared
 from headgate.reconcile.directory import Directory
+from headgate.reconcile.objects import Thing
 from headgate.reconcile.rule import KEY, essence, key_of
 from headgate.reconcile.server import find
 from headgate.rules.refusals import refusals
@@ -54,26 +55,27 @@ def refuse(reasons: Iterable[str]) -> None:
 
 
 async def check_names(client: PrefectClient, declared: Declared, directory: Directory) -> list[str]:
-    """Look up all that automations name; what this `apply` creates itself may not exist yet.
+    """Look up all that automations and work queues name; what this `apply` creates itself may not exist yet.
 
     Returns:
         A sentence for each thing that does not exist.
 
     """
     coming = _coming(declared)
-    texts = {core.name: json.dumps(essence(core)) for core in declared.automations}
-    wanted = set().union(*map(references_in, texts.values())) if texts else set()
+    # Names may occur twice; keys do not.
+    named = [(core.name, references_in(json.dumps(essence(core)))) for core in declared.automations]
+    queues = {each.name: _pool_of(each) for each in declared.things if each.kind == "work queue"}
+    wanted = set(queues.values()).union(*(references for _, references in named))
     wrong = await directory.find(each for each in wanted if each not in _own(declared))
     found = [
-        f"{name}: {wrong[each]}"
-        for name, text in texts.items()
-        for each in sorted(references_in(text) & wrong.keys() - coming)
+        f"{name}: {wrong[each]}" for name, references in named for each in sorted(references & wrong.keys() - coming)
     ]
+    found += [f"work queue {name!r}: {wrong[pool]}" for name, pool in queues.items() if pool in wrong.keys() - coming]
     variables = {thing.name for thing in declared.things if thing.kind == "variable"}
     for core in declared.automations:
-        actions = actions_of(essence(core))
-        found += [_said(core, why) for why in await directory.name(actions)]
-        for variable in sorted(set(_variables(actions)) - variables):
+        rule = essence(core)
+        found += [_said(core, why) for why in await directory.name(rule)]
+        for variable in sorted(set(_variables(actions_of(rule))) - variables):
             if await find(client, f"/variables/name/{variable}") is None:
                 found.append(_said(core, f"variable {variable!r} does not exist on the server."))
             variables.add(variable)
@@ -123,6 +125,10 @@ def _coming(declared: Declared) -> set[Reference]:
         *(Reference("block", name_of(name, block)) for name, block in declared.blocks.items()),
         *(Reference(kinds[thing.kind], thing.name) for thing in declared.things if thing.kind in kinds),
     }
+
+
+def _pool_of(queue: Thing) -> Reference:
+    return Reference("work_pool", queue.name.partition("/")[0])
 
 
 def _variables(value: Any) -> Iterator[str]:

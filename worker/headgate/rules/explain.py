@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from uuid import UUID
 
 from prefect.server.events.schemas.automations import Automation
@@ -12,7 +13,7 @@ from prefect.server.events.schemas.events import ReceivedEvent
 from headgate.rules import engine, recorded
 from headgate.rules.engine import Engine, Fired, State
 from headgate.rules.facts import Facts
-from headgate.rules.history import MOST, Versions, counts, leaves, moment, relevant, stream, versions
+from headgate.rules.history import MOST, Versions, counts, forgets_after, leaves, moment, relevant, stream, versions
 from headgate.rules.reasons import miss
 from headgate.rules.recorded import planned
 from headgate.rules.server import Server, resource_id
@@ -20,6 +21,7 @@ from headgate.rules.verdicts import Explanation, Finding, Verdict
 from headgate.rules.waiting import waits_for
 
 FRESH = timedelta(seconds=15)  # after an event: the server may not show yet what it caused
+EVER = datetime.min.replace(tzinfo=UTC)
 RANK = {verdict: place for place, verdict in enumerate(Verdict)}
 
 
@@ -29,7 +31,20 @@ class Replay:
 
     fired: dict[tuple[UUID, UUID], list[Fired]]  # by event and automation
     states: dict[tuple[UUID, UUID], State]  # after the event, of automations that count events
-    cut: bool  # there are more past events than are replayed
+    begin: datetime = EVER  # events that occurred earlier are not replayed
+    limit: str = ""  # why not
+    times: tuple[datetime, ...] = ()  # when the replayed events occurred, in order
+
+    def is_complete(self, known: Versions, event: ReceivedEvent) -> bool:
+        """Whether all that an automation had counted before an event was replayed."""
+        automation = known.at(event.received)
+        if known.created >= self.begin or not counts(automation):
+            return True
+        quiet = forgets_after(automation)
+        if quiet is None:
+            return False
+        times = (self.begin, *(each for each in self.times if each < event.occurred), event.occurred)
+        return any(later - earlier > quiet for earlier, later in pairwise(times))
 
 
 def explain(facts: Facts, server: Server) -> list[Explanation]:
@@ -109,13 +124,13 @@ def _replay(
     server: Server,
 ) -> Replay:
     """Run the events, and the earlier ones that automations counted, through Prefect's own evaluation."""
-    replay = Replay({}, {}, cut=False)
+    replay = Replay({}, {})
     concerned = [each for each in known if any(each.now.id == automation_id for _, automation_id in taken)]
     if not concerned:
         return replay
     counting = [each for each in concerned if counts(each.now) or any(counts(one.automation) for one in each.all)]
     end = max(event.received for event in events)
-    before = _before(counting, end, server)
+    before, begin, limit = _before(counting, end, server)
     replayed = {**{each.id: each for each in before}, **{each.id: each for each in events}}
     changes = stream(replayed, concerned, end)
     running.reset(changes[0].at)
@@ -132,22 +147,32 @@ def _replay(
             if event_id in asked:
                 for each in counting:
                     replay.states[event_id, each.now.id] = running.state(each.now.id)
-    return Replay(replay.fired, replay.states, cut=len(before) >= MOST)
+    times = tuple(sorted(each.occurred for each in before))
+    return Replay(replay.fired, replay.states, begin, limit, times)
 
 
-def _before(counting: Sequence[Versions], end: datetime, server: Server) -> list[ReceivedEvent]:
+def _before(counting: Sequence[Versions], end: datetime, server: Server) -> tuple[list[ReceivedEvent], datetime, str]:
+    """The earlier events that automations counted, from when on they are all there, and why not from earlier on."""
     automations = [version.automation for each in counting for version in each.all]
     names = {name for each in automations for trigger in leaves(each) for name in trigger.expect | trigger.after}
     if not names:
-        return []
+        return [], EVER, ""
     since = min(each.created for each in counting)
     # A window counts events by when they occurred, which may be long before the server received them.
     found = server.history(sorted(names), since - timedelta(days=7), end + timedelta(seconds=1), MOST)
-    return [
+    if len(found) >= MOST:
+        begin, limit = moment(found[-1]["occurred"]), f"counted from the last {MOST:,} events"
+    else:
+        oldest = server.oldest() or end
+        # On a new server, the creation of the automation may be the oldest event.
+        begin = oldest - timedelta(minutes=1)
+        limit = f"counted from {oldest:%Y-%m-%d %H:%M:%S} UTC on: the server has no earlier events"
+    events = [
         event
         for event in (engine.event(raw) for raw in found if relevant(raw, automations))
         if since <= event.received <= end
     ]
+    return events, begin, limit
 
 
 def _of_missed(event: ReceivedEvent, known: Versions) -> Finding:
@@ -168,16 +193,21 @@ class _Judge:
     replay: Replay
     sent: bool
 
-    def of_taken(self, event: ReceivedEvent, known: Versions) -> Finding:
+    def of_taken(  # noqa: PLR0911 - one a verdict
+        self, event: ReceivedEvent, known: Versions
+    ) -> Finding:
         automation = known.at(event.received)
         fired = self.replay.fired.get((event.id, automation.id), [])
         if known.created > event.received:
             return _finding(automation, Verdict.LATER, _made_later(known))
         if not automation.enabled:
             return _finding(automation, Verdict.OFF, "it is switched off; otherwise it takes this event")
+        limits = () if self.replay.is_complete(known, event) else (self.replay.limit,)
         if fired and not self.sent:
             actions = tuple(act for each in fired for act in planned(self.running, each))
-            return Finding(str(automation.id), automation.name, Verdict.WOULD_FIRE, actions=actions)
+            return Finding(str(automation.id), automation.name, Verdict.WOULD_FIRE, limits, actions=actions)
+        if fired and limits:
+            return _finding(automation, Verdict.WAITS, "what it had counted before is unknown", *limits)
         if fired and datetime.now(UTC) - event.received < FRESH:
             return _finding(automation, Verdict.TOO_RECENT, "what fired shows some seconds later: ask again")
         if fired:
@@ -188,9 +218,7 @@ class _Judge:
                 "server was stopped while the event waited, or it had got an event of this id shortly before",
             )
         reasons = waits_for(automation, event, self.replay.states.get((event.id, automation.id), State()))
-        if self.replay.cut and counts(automation):
-            reasons += (f"counted from the last {MOST:,} events",)
-        return _finding(automation, Verdict.WAITS, *reasons)
+        return _finding(automation, Verdict.WAITS, *reasons, *limits)
 
 
 def _finding(automation: Automation, verdict: Verdict, *reasons: str) -> Finding:

@@ -48,6 +48,9 @@ def _checked(path: Path) -> dict[str, Any]:
     if not isinstance(found, Mapping) or not isinstance(found.get("cases"), list):
         raise BadFixture(f"{path}: a file of cases has `automations` and a list of `cases`.")
     _known(found, FILE, str(path))
+    for field, what in (("variables", "values"), ("deployments", "flows")):
+        if not isinstance(found.get(field) or {}, Mapping):
+            raise BadFixture(f"{path}: `{field}` holds {what} by name.")
     for number, case in enumerate(found["cases"], start=1):
         place = f"{path}, case {number}"
         if not isinstance(case, Mapping) or not isinstance(case.get("events"), list):
@@ -55,6 +58,8 @@ def _checked(path: Path) -> dict[str, Any]:
         _known(case, CASE, place)
         if "expect" not in case:
             raise BadFixture(f"{place}: say what to `expect`; [] if nothing should fire.")
+        if not isinstance(case["expect"] or [], list):
+            raise BadFixture(f"{place}: `expect` is a list, even of one.")
         for each in case["expect"] or ():
             if not isinstance(each, Mapping) or "automation" not in each:
                 raise BadFixture(f"{place}: each that is expected names its `automation`.")
@@ -86,7 +91,7 @@ def _run(running: Engine, path: Path, found: Mapping[str, Any]) -> Iterator[Resu
 
 def _schemas(deployments: Mapping[str, str]) -> dict[str, Json]:
     """The parameter schemas of deployments, from their flows, by the ids that stand for the deployments."""
-    return {str(deployment(name)): schema_of(_flow(path)) for name, path in deployments.items()}
+    return {str(deployment(str(name))): schema_of(_flow(str(path))) for name, path in deployments.items()}
 
 
 def _flow(path: str) -> Callable[..., Any]:
@@ -103,7 +108,7 @@ def _case(room: Room, case: Mapping[str, Any]) -> Iterator[str]:
         fields = dict(written) if isinstance(written, Mapping) else written
         repeat, after, moment = 1, timedelta(0), None
         if isinstance(fields, dict):
-            repeat = int(fields.pop("repeat", 1))
+            repeat = _times(fields.pop("repeat", 1))
             after = span(fields.pop("after", 0))
             moment = fields.pop("at", None)
         for _ in range(repeat):
@@ -112,6 +117,12 @@ def _case(room: Room, case: Mapping[str, Any]) -> Iterator[str]:
     if "wait" in case:
         room.wait(at + span(case["wait"]))
     yield from differences(room, [dict(each) for each in case["expect"] or ()])
+
+
+def _times(written: object) -> int:
+    if not str(written).isdecimal() or not (times := int(str(written))):
+        raise BadFixture(f"repeat: write how often, such as 2, and not {written!r}.")
+    return times
 
 
 def differences(room: Room, expected: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 from uuid import UUID
 
-from prefect.server.events.schemas.automations import Automation, EventTrigger, Posture
+from prefect.server.events.schemas.automations import Automation, CompositeTrigger, EventTrigger, Posture
 from prefect.server.events.schemas.events import ReceivedEvent
 
 from headgate.rules import engine
@@ -81,6 +81,20 @@ def counts(automation: Automation) -> bool:
     return not isinstance(trigger, EventTrigger) or bool(
         trigger.after or trigger.within or trigger.threshold > 1 or trigger.posture is Posture.Proactive
     )
+
+
+def forgets_after(automation: Automation) -> timedelta | None:
+    """For how long no event must come until all earlier ones no longer count; None: they may count for ever."""
+    total = timedelta(0)
+    for trigger in automation.triggers():
+        within = trigger.within if isinstance(trigger, EventTrigger | CompositeTrigger) else None
+        if isinstance(trigger, EventTrigger) and trigger.posture is Posture.Proactive:
+            return None
+        if within:
+            total += within
+        elif not isinstance(trigger, EventTrigger) or trigger.threshold > 1 or trigger.after:
+            return None
+    return 2 * total  # what has fired waits for the end of its window, and for a second one that begins then
 
 
 def relevant(raw: Json, automations: Iterable[Automation]) -> bool:

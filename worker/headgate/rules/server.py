@@ -116,6 +116,11 @@ class Server:
         occurred = {"since": since.isoformat(), "until": until.isoformat()}
         return self.events({"event": _names(names), "occurred": occurred, "order": "DESC"}, limit=limit)
 
+    def oldest(self) -> datetime | None:
+        """When the oldest event occurred that the server still has; None if it has none."""
+        found = self.events({"order": "ASC"}, limit=1)
+        return datetime.fromisoformat(found[0]["occurred"]) if found else None
+
     def runs(self, ids: Sequence[str]) -> dict[str, Json]:
         """Flow runs by their ids."""
         return self._by_id("/flow_runs/filter", "flow_runs", ids)

@@ -15,7 +15,7 @@ from headgate.errors import BadFixture
 from headgate.events import catalog
 from headgate.events.catalog import Event
 from headgate.ledger import Database
-from headgate.model import Fact
+from headgate.model import Fact, State
 from headgate.pipeline import Pipeline
 from headgate.pipeline.reference import deployment
 from headgate.records.batch import Limits
@@ -97,7 +97,9 @@ class Gate:
             taken = ", ".join(pattern for folder in pipeline.folders for pattern in folder.patterns)
             raise BadFixture(f"No folder of pipeline {pipeline.name} takes {name!r}; they take {taken or 'nothing'}.")
         bytes_ = Path(file).read_bytes() if content is None else content
-        facts = {"source": source.name, "name": name, "size": len(bytes_), "state": "ready"}
+        facts = {"source": source.name, "name": name, "size": len(bytes_)}
+        if pipeline.when and (why := pipeline.when.refuses_file(name, len(bytes_))):
+            return self._skip(pipeline, Fact.FILE_ARRIVED, facts, why)
         return self._take_in(pipeline, name, bytes_, source.name, Fact.FILE_ARRIVED, facts)
 
     def publish(self, pipeline: Pipeline, *messages: Message, topic: str | None = None) -> Outcome:
@@ -128,7 +130,9 @@ class Gate:
         name = f"{source.topic}[0] 0-{len(pairs) - 1}"
         size = sum(len(each or b"") for pair in pairs for each in pair)
         place = {"topic": source.topic, "partition": 0, "first_offset": 0, "end_offset": len(pairs)}
-        facts = {"source": source.name, "name": name, "size": size, "state": "ready", **place}
+        facts = {"source": source.name, "name": name, "size": size, **place}
+        if pipeline.when and (why := pipeline.when.refuses_topic(source.topic)):
+            return self._skip(pipeline, Fact.MESSAGES_ARRIVED, facts, why)
         return self._take_in(pipeline, f"{name}{ENDING}", spooled(frame), source.name, Fact.MESSAGES_ARRIVED, facts)
 
     def emit(self, event: Json | Event) -> list[Firing]:
@@ -153,6 +157,22 @@ class Gate:
     def why_not(self, automation: str) -> Sequence[str]:
         """Why an automation did not fire on the events so far."""
         return self._rules_room().why_not(automation)
+
+    def _skip(self, pipeline: Pipeline, kind: Fact, facts: Mapping[str, object], why: str) -> Outcome:
+        self._arrivals += 1
+        told = {"arrival": self._arrivals, **facts, "state": State.SKIPPED.value}
+        event = catalog.news(uuid4(), kind, pipeline.name, told, START)
+        return Outcome(
+            arrival=self._arrivals,
+            frame=pl.DataFrame(),
+            deletes=pl.DataFrame(),
+            dead_letters=(),
+            skipped=0,
+            rejected=None,
+            events=(event,),
+            fired=tuple(self.emit(event)),
+            skipped_because=why,
+        )
 
     def _take_in(  # noqa: PLR0913, PLR0917 - what an arrival is
         self, pipeline: Pipeline, name: str, content: bytes, source: str, kind: Fact, facts: Mapping[str, object]
@@ -205,7 +225,7 @@ class Gate:
 
 def _told(pipeline: Pipeline, arrival: int, kind: Fact, facts: Mapping[str, object], worked: Worked) -> Iterator[Event]:
     """The events that the ledger's outbox and the announcer emit for an arrival that a run takes alone."""
-    yield catalog.news(uuid4(), kind, pipeline.name, {"arrival": arrival, **facts}, START)
+    yield catalog.news(uuid4(), kind, pipeline.name, {"arrival": arrival, **facts, "state": "ready"}, START)
     yield catalog.ready(uuid4(), pipeline.name, 1)
     if worked.rejected is not None:
         given_up = {"arrival": arrival, "source": facts["source"], "name": facts["name"]}

@@ -24,6 +24,7 @@ class Outcome:
         dead_letters: the records that were set aside, by row.
         skipped: how many messages are not records, according to their topic's policy.
         rejected: why the arrival was given up as a whole; None if it was not.
+        skipped_because: why the arrival does not meet the condition of its pipeline; None if it does.
         events: the events that Headgate emits, in order.
         fired: the firings of rules on these events.
 
@@ -37,6 +38,7 @@ class Outcome:
     rejected: ArrivalRejected | None
     events: tuple[Event, ...]
     fired: tuple[Firing, ...]
+    skipped_because: str | None = None
 
     @property
     def rows(self) -> list[dict[str, Any]]:
