@@ -8,8 +8,6 @@ from types import new_class
 
 import dataframely as dy
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 from headgate import Folder, Pipeline, Table
 
 
@@ -72,6 +70,9 @@ def _equal_texts(path: Path) -> None:
 
 
 def _one_text(path: Path) -> None:
+    import pyarrow as pa  # noqa: PLC0415 - a run imports this module too, and is measured
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
     column = pa.DictionaryArray.from_arrays(pa.array([0] * 2000, pa.int32()), pa.array(["x" * 1_000_000]))
     pq.write_table(pa.table({"id": range(2000), "name": column}), path, compression="zstd", write_statistics=False)
 

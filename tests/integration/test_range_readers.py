@@ -119,6 +119,25 @@ def test_a_header_whose_name_is_not_utf_8_costs_its_message_and_no_other(reader:
     assert [(each.first, each.end, each.reason) for each in bad] == [(2, 3, Reason.CORRUPT)]
 
 
+def test_a_header_that_is_not_utf_8_is_told_even_if_the_range_ends_with_a_gap(
+    reader: RangeReader, kafka: Broker
+) -> None:
+    """The end of the partition, behind the marker of a transaction, comes with the messages before it."""
+    topic = kafka.topic()
+    with open_producer(KafkaSettings(bootstrap=kafka.bootstrap), transactional_id=topic) as producer:
+        producer.init_transactions()
+        producer.begin_transaction()
+        for number in range(4):
+            name = Latin("gr\u00f6\u00dfe") if number == 1 else "size"
+            producer.send(topic, b"%d" % number, headers=[(name, b"1")])
+        producer.commit_transaction()
+    messages, bad = read(reader, position(kafka, topic, 0, 5))
+    told = {*offsets(messages), *(place for each in bad for place in range(each.first, each.end))}
+    assert told >= {0, 1, 2, 3}, "each is a message, or told to be unreadable"
+    assert all(each.reason is Reason.CORRUPT for each in bad)
+    assert 0 in offsets(messages) or isinstance(reader, SeekingReader)
+
+
 def test_what_takes_long_with_its_messages_does_not_make_the_broker_look_stalled(
     reader: RangeReader, kafka: Broker
 ) -> None:

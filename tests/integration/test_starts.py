@@ -391,6 +391,10 @@ def test_a_run_that_is_executed_again_asks_for_no_second_start(road: Make) -> No
     assert (made.claim(), made.claim()) == (first, [])
     made.starts.ask(made.pipelines["orders"], by="another run")
     assert made.claim() == late
+    made.starts.ask(made.pipelines["orders"], by="early")  # nothing waits: a person may try this run again
+    later = made.come()
+    made.starts.ask(made.pipelines["orders"], by="early")
+    assert made.claim() == later
 
     slow = made.pipelines["slow"]
     made.come("slow")

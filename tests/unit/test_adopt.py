@@ -83,7 +83,9 @@ def test_a_module_that_is_not_there_is_made(tmp_path: Path) -> None:
     assert names(tmp_path / "rules.py") == ["late"]
 
 
-@pytest.mark.parametrize("text", ["RULES = [each for each in ()]\n", "ONE = 1\nRULES = ONE, ONE\n"])
+@pytest.mark.parametrize(
+    "text", ["RULES = [each for each in ()]\n", "ONE = 1\nRULES = ONE, ONE\n", "RULES = int(1), int(2)\n"]
+)
 def test_a_module_whose_rules_cannot_be_extended_is_left_alone(text: str, tmp_path: Path) -> None:
     path = tmp_path / "rules.py"
     path.write_text(text, encoding="utf-8")

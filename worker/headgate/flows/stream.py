@@ -215,9 +215,11 @@ class Stream:
             log.warning(str(error), action="fence")
             self.report.fenced = True
         except (Exception, PanicException) as error:  # noqa: BLE001 - on any error, the arrivals get their next attempt, and the run fails
-            self.report.error = error
+            # A panic of polars is no Exception: Prefect would take it for the end of the process.
+            failed = error if isinstance(error, Exception) else RuntimeError(f"polars panicked: {error}")
+            self.report.error = failed
             if not bench.dry_run:
-                await asyncio.to_thread(put_back, bench, error)
+                await asyncio.to_thread(put_back, bench, failed)
         except BaseException:
             # A person cancelled the run, or its worker is being stopped: this does not count as an attempt.
             if not bench.dry_run:

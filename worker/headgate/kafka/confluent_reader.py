@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from operator import methodcaller
 from typing import Any, Protocol, TypeVar, cast
 from uuid import UUID
 
@@ -48,6 +49,10 @@ BAD = {
     KafkaError.INVALID_MSG,
     KafkaError.MSG_SIZE_TOO_LARGE,
 }
+
+# If a name of a header is not UTF-8, the client's C code returns with an error set. Python 3.11 and newer do not look
+# for one after a direct call that is made often: the error would be raised by some later line.
+headers_of = methodcaller("headers")
 
 
 class _Message(Protocol):
@@ -132,6 +137,8 @@ class ConfluentClient:
         if messages:
             # The partition's end, told once, may have come with these messages and be behind a gap.
             self._at = max(self._at, messages[-1].offset() + 1)
+            if self._bad is not None:
+                self._at = min(self._at, self._bad[0])  # what cannot be read is still to be told
         elif self._away is not None:
             raise KafkaUnavailable(f"Kafka does not answer as it should: {self._away}")
         return Fetched(
@@ -163,8 +170,8 @@ class ConfluentClient:
         headers = []
         for message in messages:
             try:
-                headers.append(message.headers())
-            except (UnicodeDecodeError, SystemError):  # the client's C code lets the former become the latter
+                headers.append(headers_of(message))
+            except (UnicodeDecodeError, SystemError):
                 if self._bad is None or message.offset() < self._bad[0]:
                     self._bad = (message.offset(), BadBatch("the name of a header is not UTF-8"))
                 break

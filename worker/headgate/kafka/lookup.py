@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.errors import ClusterAuthorizationFailedError, KafkaError
+from kafka.errors import ClusterAuthorizationFailedError, KafkaError, LeaderNotAvailableError
 
 from headgate.errors import KafkaUnavailable
 from headgate.kafka import epochs
@@ -134,9 +134,9 @@ class Lookup:
                 failed = error
             except KeyError:  # kafka-python does not ask where it knows of no leader yet: next time
                 continue
-        if not found and failed is not None:
+        if not found:
             with self._asking("asking for offsets"):
-                raise failed
+                raise failed or LeaderNotAvailableError("no partition has a leader")
         return found
 
     def _led(self, topics: Collection[str]) -> set[Part]:

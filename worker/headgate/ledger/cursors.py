@@ -73,11 +73,11 @@ class Cursors:
             _complain(old)
         return gone
 
-    def note(self, ends: Mapping[Partition, int], *, owner: str) -> dict[Partition, Cursor]:
+    def note(self, ends: Mapping[Partition, int | None], *, owner: str) -> dict[Partition, Cursor]:
         """Record where partitions of one cluster end, and return their cursors.
 
         Args:
-            ends: the end of each partition.
+            ends: the end of each partition; None if it is not known.
             owner: the listener that looked.
 
         Returns:

@@ -680,9 +680,9 @@ where pipeline = %(pipeline)s and source = %(source)s and cluster = %(cluster)s 
 returning *;
 
 -- name: cursor_note
--- Record where partitions end and which listener looked; return their cursors.
+-- Record where partitions end, if that is known, and which listener looked; return their cursors.
 update headgate.cursor as c
-set end_offset = seen.end_offset, owner = %(owner)s, seen_at = now()
+set end_offset = coalesce(seen.end_offset, c.end_offset), owner = %(owner)s, seen_at = now()
 from unnest(%(pipelines)s::text[], %(sources)s::text[], %(topic_ids)s::text[], %(partitions)s::int[], %(ends)s::bigint[])
     as seen (pipeline, source, topic_id, partition, end_offset)
 where c.cluster = %(cluster)s and c.pipeline = seen.pipeline and c.source = seen.source

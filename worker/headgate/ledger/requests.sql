@@ -19,8 +19,12 @@ where request.ended_at is null and (request.asked_by = excluded.asked_by or requ
 returning request_key;
 
 -- name: request_start
--- Record that a run asks for a start; inserts nothing if it has asked before. The transaction also makes the start.
-insert into headgate.request (request_key, asked_by, ended_at) values (%(key)s, %(by)s, now()) on conflict do nothing;
+-- Record that a run asks for a start; inserts nothing if it has asked before, or if nothing waits for a start: then a
+-- person may try the same run again. The transaction also makes the start.
+insert into headgate.request (request_key, asked_by, ended_at)
+select %(key)s, %(by)s, now()
+where exists (select from headgate.arrival as a where a.pipeline = %(pipeline)s and a.state = 'parked')
+on conflict do nothing;
 
 -- name: request
 select asked_by, answer from headgate.request where request_key = %(key)s;

@@ -84,7 +84,8 @@ class Starts:
 
         """
         with self._database.transaction() as connection:
-            if not connection.execute(QUERIES["request_start"], {"key": f"start {by}", "by": by}).rowcount:
+            request = {"key": f"start {by}", "by": by, "pipeline": pipeline.name}
+            if not connection.execute(QUERIES["request_start"], request).rowcount:
                 return
             connection.execute(QUERIES["pace_lock"], {"pipeline": pipeline.name})
             connection.execute(QUERIES["pace_asked"], {"pipeline": pipeline.name})

@@ -93,6 +93,9 @@ def append(path: Path, adopted: Adopted) -> None:
 
 def _closing_bracket(text: str, listed: ast.List | ast.Tuple) -> TokenInfo | None:
     """The bracket that ends a list or tuple; a tuple may have none."""
+    first = listed.elts[0] if listed.elts else None
+    if first is not None and (first.lineno, first.col_offset) == (listed.lineno, listed.col_offset):
+        return None  # a tuple without brackets begins with its first element
     line = text.split("\n")[(listed.end_lineno or 0) - 1]
     # Columns count bytes in `ast`, and characters in `tokenize`.
     end = (listed.end_lineno, len(line.encode()[: listed.end_col_offset].decode()))

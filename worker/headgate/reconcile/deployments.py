@@ -114,7 +114,7 @@ def of_users_flow(deployment: RunnerDeployment) -> DeploymentSpec:
         raise BadRule(f"Deployment {name}: write interval=... or cron=...; other schedules are not kept.")
     try:
         _schema(entrypoint)
-    except Exception as error:  # whatever the user's own module raises, and all that Prefect refuses
+    except (Exception, SystemExit) as error:  # whatever the user's own module raises, and all that Prefect refuses
         why = " ".join(f"{type(error).__name__}: {error}".split())
         raise BadRule(f"Deployment {name}: its runs cannot import the flow {entrypoint} ({why}).") from error
     return DeploymentSpec(

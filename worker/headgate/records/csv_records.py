@@ -61,7 +61,6 @@ def read_csv(text: Text, form: Csv, columns: Sequence[str], limits: Limits, arri
         held, enough = Block(b""), 0
         if table is None and block.data.strip(b"\r\n"):
             header, block = _header(block, text, form, columns)
-            check_columns(header.names, columns, form.on_extra)
             table = _Table(text, form, columns, arrival_id, header)
         if table is None:
             continue
@@ -234,7 +233,8 @@ def _header(block: Block, text: Text, form: Csv, columns: Sequence[str]) -> tupl
     if isinstance(record.cells, str):
         raise ArrivalRejected(Reason.COLUMNS, f"the header cannot be read: {explained(record.cells)}.")
     names = tuple(cell.strip() for cell in record.cells)
-    size, most = len(head.original(0, len(head.data))), SHORT_HEADER + LONG_NAME * len(names)
+    check_columns(names, columns, form.on_extra)
+    size, most = len(head.data), SHORT_HEADER + LONG_NAME * len(names)
     if size > most:
         raise ArrivalRejected(
             Reason.TOO_LARGE,

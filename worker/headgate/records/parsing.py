@@ -165,7 +165,9 @@ def _reading() -> Iterator[None]:
         yield
     except ArrivalRejected:
         raise
-    except (Exception, PanicException) as error:
+    except PanicException as error:  # no Exception
+        raise _Unread(RuntimeError(f"polars panicked: {error}")) from error
+    except Exception as error:
         raise _Unread(error) from error
 
 

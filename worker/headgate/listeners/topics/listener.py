@@ -135,21 +135,16 @@ class KafkaListener:
                 )
             else:
                 log.info("all topics exist now", action="listen")
-        self._cutting.refresh(member.lookup, cluster, facts, member.lookup.ends(held), now)
-        self._check_shared_out(cluster, facts, held, now)
+        ends = member.lookup.ends(held)
+        self._cutting.refresh(member.lookup, cluster, facts, {part: ends.get(part) for part in held}, now)
+        self._check_shared_out(cluster, facts, now)
 
-    def _check_shared_out(
-        self, cluster: str, facts: Mapping[str, TopicFacts], held: Collection[tuple[str, int]], now: float
-    ) -> None:
-        """Check that some listener looks at each partition: kafka-python can drop out of a group and never rejoin.
-
-        A partition of ours that we could not look at, for it has no leader or lets nobody ask, gains nothing by that.
-        """
+    def _check_shared_out(self, cluster: str, facts: Mapping[str, TopicFacts], now: float) -> None:
+        """Check that some listener looks at each partition: kafka-python can drop out of a group and never rejoin."""
         longer = NEGLECT * self._settings.session_seconds
         if now - self._joined < longer:
             return
         neglected = self._cutting.neglected(cluster, facts, timedelta(seconds=longer))
-        neglected = [part for part in neglected if part not in held]
         if neglected:
             topic, partition = neglected[0]
             raise KafkaUnavailable(

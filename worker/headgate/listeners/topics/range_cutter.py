@@ -79,7 +79,7 @@ class Cutting:
         self.stale = True
 
     def refresh(
-        self, lookup: Lookup, cluster: str, facts: Mapping[str, TopicFacts], ends: Mapping[Part, int], now: float
+        self, lookup: Lookup, cluster: str, facts: Mapping[str, TopicFacts], ends: Mapping[Part, int | None], now: float
     ) -> None:
         """Begin new topics, record in the ledger the ends that were seen, and read the cursors.
 
@@ -87,7 +87,7 @@ class Cutting:
             lookup: asks brokers.
             cluster: the cluster's id.
             facts: of the topics that exist, asked for before `ends`.
-            ends: of our partitions.
+            ends: of our partitions; None where nobody tells it, for example without a leader.
             now: seconds on the monotonic clock.
 
         Raises:
@@ -95,7 +95,7 @@ class Cutting:
             LedgerUnavailable: the database does not answer.
 
         """
-        seen: dict[Partition, int] = {}
+        seen: dict[Partition, int | None] = {}
         for pipeline in self._pipelines:
             for topic in pipeline.topics:
                 fact = facts.get(topic.topic)
@@ -108,14 +108,15 @@ class Cutting:
         self._paused = self._ask_paused()
         self._since = {place: since for place, since in self._since.items() if place in self._cursors}
         self.stale = False
-        begins = self._check(lookup, {place: seen[place] for place in self._cursors})
+        known = {place: end for place in self._cursors if (end := seen[place]) is not None}
+        begins = self._check(lookup, known)
         if now >= self._weigh_at:
             self._weigh_at = now + WEIGHED
             sizes = lookup.sizes({topic for topic, _ in ends})
             self._bytes = {
-                part: sizes[part] / (ends[part] - begin)
-                for part, begin in begins.items()
-                if part in sizes and ends[part] > begin
+                part: sizes[part] / (end - begins[part])
+                for part, end in ends.items()
+                if end is not None and part in sizes and part in begins and end > begins[part]
             }
 
     def turn(self, lookup: Lookup, ends: Mapping[Part, int], now: float) -> None:
