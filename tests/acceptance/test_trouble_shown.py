@@ -175,11 +175,11 @@ def test_events_about_a_run_name_it_and_its_files(installed: Stand) -> None:
     def event() -> Mapping[str, Any] | None:
         asked = {"filter": {"event": {"name": ["headgate.rows.dead-lettered"]}}}
         events = installed.api("POST", "/events/filter", asked).json()["events"]
-        return next((each for each in events if each["payload"]["arrival_ids"] == [arrival["arrival_id"]]), None)
+        return next((each for each in events if each["payload"]["run"] == run["id"]), None)
 
     found = wait_until(event)
     assert found is not None
-    assert (found["payload"]["names"], found["payload"]["run"]) == (["told.csv"], run["id"])
+    assert (found["payload"]["names"], found["payload"]["arrival_ids"]) == (["told.csv"], [arrival["arrival_id"]])
     assert f"prefect.flow-run.{run['id']}" in [each["prefect.resource.id"] for each in found["related"]]
 
 
