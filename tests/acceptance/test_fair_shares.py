@@ -23,7 +23,7 @@ NAMES = ("left", "right")
 RATE = 5.0  # files a second, for each
 SECONDS = 15.0
 WAIT = 2.0  # seconds that an arrival may wait until it is claimed
-SWITCHES = 15  # times as long as a single drop takes to be claimed: what is longer than WAIT on a busy machine
+SWITCHES = 20  # times as long as a single drop takes to be claimed: what is longer than WAIT on a busy machine
 
 
 def drop(stand: Stand, pipeline: str, number: int) -> None:

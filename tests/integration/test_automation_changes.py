@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from harness import Stand, wait_until
+from rules_on_server import RuleServer
 
 RESOURCE = {"prefect.resource.id": "test.thing"}
 
@@ -26,6 +27,8 @@ class Rule:
         own = json.loads(json.dumps(shape).replace("RUN", self.run))
         self.body = {"name": self.run, "trigger": own, "actions": [{"type": "do-nothing"}]}
         self.id = stand.api("POST", "/automations/", self.body).json()["id"]
+        with RuleServer(stand.services) as server:
+            server.settle()
 
     def send(self, *names: str) -> None:
         """Send events that only this one waits for."""

@@ -3,7 +3,7 @@
 import os
 
 from headgate.embedded.prefect_server import server_settings
-from headgate.processes.up import beside
+from headgate.processes.prefect_database import beside
 from headgate.settings import Settings
 
 ADDRESS = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
@@ -18,13 +18,13 @@ def serve(settings: Settings, host: str, port: int) -> None:
         port: the port to listen on.
 
     Raises:
-        BadSettings: no database is configured.
+        BadSettings: no database is configured, or its URL asks for what a Prefect server cannot be told.
         HeadgateError: the database denies us access, or lacks what we need.
 
     """
     folder = settings.home / "prefect"
     folder.mkdir(parents=True, exist_ok=True)
-    database = "" if ADDRESS in os.environ else beside(settings.require_database(), "prefect")
+    database = "" if ADDRESS in os.environ else beside(settings.require_database())
     wanted = server_settings(folder, database, port, internals=settings.prefect_internals)
     if settings.api_auth is not None:
         wanted["PREFECT_SERVER_API_AUTH_STRING"] = settings.api_auth.get_secret_value()

@@ -8,11 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
-import psycopg
 import structlog
-from psycopg import sql
 from pydantic import SecretStr
 
 from headgate.embedded.child import Child
@@ -29,7 +26,7 @@ from headgate.execution import PRELOAD
 from headgate.forking import fork_server
 from headgate.home import Home
 from headgate.ledger import Database, Homes
-from headgate.ledger.telling import told
+from headgate.processes.prefect_database import beside
 from headgate.settings import Settings
 
 LONGEST_PAUSE = 2.0  # seconds between two tries while something is unavailable at the start
@@ -231,7 +228,7 @@ async def _database(settings: Settings, supervisor: Supervisor) -> Settings:
 async def _prefect_server(settings: Settings, supervisor: Supervisor) -> Settings:
     if settings.api_url is not None:
         return settings
-    database_url = await _patiently(lambda: beside(settings.require_database(), "prefect"))
+    database_url = await _patiently(lambda: beside(settings.require_database()))
     server = PrefectServer(
         home=settings.home,
         database_url=database_url,
@@ -242,23 +239,6 @@ async def _prefect_server(settings: Settings, supervisor: Supervisor) -> Setting
     child = server.child()
     await supervisor.start(replace(child, env={**child.env, SUPERVISED: str(settings.home)}))
     return settings.model_copy(update={"api_url": server.api_url})
-
-
-def beside(url: str, database: str) -> str:
-    """Return the URL of another database on the same server, created if missing: it keeps Prefect's data apart."""
-    parts = urlsplit(url)
-    try:
-        with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
-            if not connection.execute("select from pg_database where datname = %s", [database]).rowcount:
-                connection.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise HeadgateError(
-            f"There is no database {database!r} for the Prefect server, and we may not make one: "
-            f"run `create database {database}` as its owner, or set PREFECT_API_URL to a server of yours."
-        ) from error
-    except psycopg.Error as error:
-        raise told(error, url) from error
-    return urlunsplit((parts.scheme, parts.netloc, f"/{database}", "", ""))
 
 
 async def _apply(settings: Settings, supervisor: Supervisor) -> None:
