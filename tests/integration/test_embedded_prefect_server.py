@@ -8,7 +8,9 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
@@ -19,6 +21,9 @@ from headgate.embedded.supervisor import Supervisor
 from headgate.private_names import Use
 
 pytestmark = pytest.mark.slow
+
+RESOURCE = {"prefect.resource.id": "test"}
+PATCHES = {Use.APPLICATION, Use.CHANGES, Use.SERVICES, Use.TYPES}
 
 
 @pytest.fixture
@@ -44,6 +49,11 @@ async def up(home: Path, *, internals: bool = True) -> AsyncIterator[tuple[Super
 
 def get(url: str) -> httpx.Response:
     return httpx.get(url, follow_redirects=True, timeout=10)
+
+
+def post(url: str, body: object) -> Any:
+    answer = httpx.post(url, json=body, timeout=10).raise_for_status()
+    return answer.json() if answer.content else None
 
 
 async def wait_until(holds: Callable[[], object], *, within: float = 60) -> None:
@@ -105,4 +115,31 @@ async def test_it_patches_prefect_unless_it_is_told_not_to(home: Path, *, intern
         assert get(f"{server.api_url}/health").json() is True
     log = (home / "logs" / "prefect-server.log").read_text()
     without = {str(use) for use in (Use.CHANGES, Use.APPLICATION, Use.TYPES) if str(use) in log}
-    assert without == (set() if internals else {Use.CHANGES, Use.APPLICATION, Use.TYPES})
+    assert without == (set() if internals else PATCHES)
+
+
+async def test_it_is_started_again_when_a_service_of_prefect_fails(home: Path) -> None:
+    """A server without its triggers calls itself healthy, and fires no automation any more."""
+    async with up(home) as (supervisor, server):
+        log = home / "logs" / "prefect-server.log"
+        with psycopg.connect(server.database_url, autocommit=True) as connection:
+            connection.execute("alter table automation rename to unavailable")
+            os.kill(supervisor.status()[1].pid, signal.SIGKILL)
+            await wait_until(lambda: "ReactiveTriggers failed" in log.read_text())
+            connection.execute("alter table unavailable rename to automation")
+        restarts = supervisor.status()[1].restarts
+        await wait_until(lambda: supervisor.status()[1].restarts > restarts and server.ready())
+        trigger = {"type": "event", "posture": "Reactive", "expect": ["asked"], "threshold": 1, "within": 0}
+        body = {"name": "answers", "trigger": trigger, "actions": [{"type": "do-nothing"}]}
+        made = post(f"{server.api_url}/automations/", body)["id"]
+        firings = {
+            "resource": {"id": [f"prefect.automation.{made}"]},
+            "event": {"name": ["prefect.automation.triggered"]},
+        }
+
+        def fired() -> bool:
+            now = datetime.now(UTC).isoformat()
+            post(f"{server.api_url}/events", [{"event": "asked", "resource": RESOURCE, "occurred": now}])
+            return bool(post(f"{server.api_url}/events/filter", {"filter": firings})["total"])
+
+        await wait_until(fired)

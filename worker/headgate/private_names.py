@@ -30,6 +30,7 @@ class Use(StrEnum):
     TLS = "one TLS context for all clients"
     APPLICATION = "one application for all actions of the embedded server"
     CHANGES = "changes of automations that lose no event"
+    SERVICES = "an end of the embedded server when one of its services fails"
     TYPES = "Headgate among the types of work pools in the UI"
 
 
@@ -155,6 +156,8 @@ NAMES = (
         "prefect.server.events.models.automations:update_automation",
         "db, session, automation_update, automation_id",
     ),
+    Name(Use.SERVICES, "prefect.server.services.base:Service.all_services", ""),
+    Name(Use.SERVICES, "prefect.server.services.base:Service.start", "self"),
     Name(Use.TYPES, "prefect.server.api.collections:get_collection_view", "view"),
 )
 

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from headgate.embedded import changes, orphan
+from headgate.embedded import changes, orphan, services
 from headgate.private_names import Use, usable
 
 TYPES = "aggregate-worker-metadata"
@@ -38,6 +38,7 @@ def main(host: str, port: int) -> None:
     _migrate()
     orphan.watch()
     safe = changes.lose_nothing()
+    services.end_with_any()
     app = server.create_app(final=True)
     # `headgate apply` asks whether the server that it changes loses no events.
     app.router.routes.insert(0, Route("/api/headgate", _answer({"changes_lose_nothing": safe})))
