@@ -156,6 +156,31 @@ def test_what_nobody_answers_climbs_the_ladder_with_fresh_ids_to_a_direct_run(
     assert run["parameters"] == {"ring": str(row["ring_id"])}
 
 
+def test_after_a_direct_run_alone_answered_the_next_is_dispatched_at_once(
+    doorbell: Doorbell, ledger: Arrivals, claims: Claims
+) -> None:
+    """The server's automations are out of order: each ring on the ladder would be lost, and its wait too."""
+    doorbell.deploy()
+    name = doorbell.orders.name
+    ledger.open([arrival(pipeline=name)])
+    with doorbell.announcer() as announcer:
+        for _ in range(4):
+            announcer.announce()
+            doorbell.grow_old()
+        with doorbell.database.transaction() as connection:
+            (row,) = connection.execute("select ring_id from headgate.ring where direct").fetchall()
+        doorbell.rings.answer(row["ring_id"], name, "run", HOME)
+        claims.claim(doorbell.orders, holder="run")
+        doorbell.rings.leave("run")
+        (run,) = doorbell.runs()
+        httpx.delete(f"{doorbell.api}/flow_runs/{run['id']}", timeout=30).raise_for_status()
+        ledger.open([arrival(pipeline=name)])
+        announcer.announce()
+        doorbell.grow_old()
+        announcer.announce()
+    assert doorbell.rung()[4:] == [(0, False), (1, True)]
+
+
 def test_the_ladder_is_not_climbed_while_runs_are_queued(doorbell: Doorbell, ledger: Arrivals) -> None:
     """The doorbell was heard: more runs would wait behind those that wait."""
     doorbell.deploy()

@@ -106,6 +106,14 @@ def test_an_old_ring_with_nothing_left_to_do_is_settled() -> None:
     assert owed(waiting(0, unanswered=1, age=9)) == Due()
 
 
+def test_where_automations_brought_no_answer_the_next_run_is_dispatched_after_the_first_wait() -> None:
+    usual = timedelta(seconds=0.5)
+    assert LADDER.after(usual) == Ladder(answer_within=timedelta(seconds=2), again=2)
+    assert LADDER.after(usual, heard=False) == Ladder(answer_within=timedelta(seconds=2), again=0)
+    assert LADDER.after(None, heard=False) == Ladder(answer_within=timedelta(seconds=1), again=0)
+    assert LADDER.after(None) == LADDER
+
+
 @given(st.timedeltas(timedelta(milliseconds=100), timedelta(minutes=15)), st.integers(0, 10_000))
 def test_waits_grow_and_end_at_the_longest(first: timedelta, rung: int) -> None:
     ladder = Ladder(answer_within=first, again=2)

@@ -90,7 +90,7 @@ class Announcer:
         self._homes = homes
         self._publisher = publisher
         self._patience = ladder
-        self._ladder = ladder  # the same, with its first wait shortened to what answers usually take
+        self._ladder = ladder  # the same, adapted to how rings were answered lately
         self._name = uuid4().hex
         self._held = False  # whether runs are at work
         self._gone: list[Gone] = []  # dead runs that the Prefect server does not know of yet
@@ -165,7 +165,7 @@ class Announcer:
         )
         sleep = LONGEST_SLEEP if next_start is None else min(LONGEST_SLEEP, max(next_start, SHORTEST_SLEEP))
         self._gone += self._bury()
-        self._ladder = self._patience.after(self._rings.usual_answer())
+        self._ladder = self._patience.after(self._rings.usual_answer(), heard=self._rings.heard())
         homes = self._homes.find(self._patience.answer_within)
         most = most_claimable(self._pipelines)
         outstanding = [self._rings.outstanding(most, home.home_id) for home in homes]

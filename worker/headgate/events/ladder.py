@@ -27,11 +27,20 @@ class Ladder:
     answer_within: timedelta
     again: int
 
-    def after(self, usual: timedelta | None) -> "Ladder":
-        """Return a ladder whose first wait is shortened to a multiple of the usual one, never lengthened."""
-        if usual is None:
+    def after(self, usual: timedelta | None, *, heard: bool = True) -> "Ladder":
+        """Return a ladder whose first wait is shortened to a multiple of the usual one, never lengthened.
+
+        Args:
+            usual: how long rings usually wait for an answer; None if that is not known.
+            heard: whether an automation brought the latest answer. If it came only after a run was dispatched directly,
+                the next ring is not repeated either: the server's automations may be out of order for long.
+
+        """
+        again = self.again if heard else 0
+        if usual is None and heard:
             return self
-        return replace(self, answer_within=min(self.answer_within, max(SHORTEST_ANSWER, PATIENCE * usual)))
+        first = max(SHORTEST_ANSWER, PATIENCE * (usual or timedelta(0)))
+        return replace(self, answer_within=min(self.answer_within, first), again=again)
 
     def wait(self, rung: int) -> timedelta:
         """Return how long a ring of this rung may stay unanswered."""

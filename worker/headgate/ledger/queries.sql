@@ -382,6 +382,10 @@ select percentile_cont(0.9) within group (order by waited) as wait from (
     order by answered_at desc limit 20) as latest
 having count(*) >= 5;
 
+-- name: latest_answer
+-- The latest ring that was answered, except those that runs make for themselves.
+select direct from headgate.ring where answered_at is not null and answered_at > rung_at order by answered_at desc limit 1;
+
 -- name: ring
 -- Record a ring before it is rung.
 insert into headgate.ring (ring_id, pipeline, home, rung, direct)

@@ -123,6 +123,12 @@ class Rings:
             row = connection.execute(QUERIES["usual_answers"]).fetchone()
         return None if row is None else row["wait"]
 
+    def heard(self) -> bool:
+        """Return whether the latest answer to a ring came through an automation, and not from a direct run."""
+        with self._database.transaction() as connection:
+            row = connection.execute(QUERIES["latest_answer"]).fetchone()
+        return row is None or not row["direct"]
+
     def close_dead(self) -> None:
         """Close the rings of runs that have not renewed their lease for two leases."""
         self._execute("close_dead_rings", lease=self._lease)
