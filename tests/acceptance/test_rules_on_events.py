@@ -112,6 +112,14 @@ def test_look_ups_are_reloaded_and_what_found_nothing_is_replayed(installed: Sta
     ]
 
 
+def test_a_rule_that_passes_on_its_event_alone_need_not_name_the_pipeline(installed: Stand) -> None:
+    given = {"event": "{{ event.id | string }}"}
+    made = rule(installed, "my.reference.alone", "looked", "reload-look-ups/reload-look-ups", given)
+    emit(installed, "my.reference.alone", "looked")
+    (run,) = runs_of(installed, made)
+    assert run["state"]["message"].startswith("The look-ups of looked are read: places (")
+
+
 def test_a_source_that_a_rule_paused_takes_nothing_in_until_it_is_resumed(installed: Stand) -> None:
     made = rule(installed, DEAD_LETTERED, "stopped", "pause-source/pause-source")
     drop(installed, "stopped", -1)
@@ -182,7 +190,7 @@ def test_a_run_by_hand_that_names_no_pipeline_says_what_to_fill_in(installed: St
     ended = wait_until(
         lambda: (each := installed.api("GET", f"/flow_runs/{run}").json())["state_type"] == "FAILED" and each
     )
-    assert f"`pipeline` is empty, and flow run {run} comes without an event; fill it in." in ended["state"]["message"]
+    assert f"`pipeline` is empty, and flow run {run} names none; fill it in." in ended["state"]["message"]
 
 
 def test_an_event_with_a_megabyte_of_payload_is_answered_like_any_other(installed: Stand) -> None:

@@ -88,6 +88,23 @@ def run(app: App) -> None:
         app.settler.settle(list(bench.arrivals))
 
 
+def streaming(app: App, report: Report) -> tuple[Stream, Waiting]:
+    """What a run does with all its claims."""
+    rhythm = Rhythm(None)
+    waiting = Waiting(app, "orders", rhythm)
+    stream = Stream(
+        app=app,
+        pipeline=app.pipeline("orders"),
+        holder="run",
+        asked=Asked(only=None, limit=None, dry_run=False),
+        report=report,
+        page=Page(report),
+        waiting=waiting,
+        rhythm=rhythm,
+    )
+    return stream, waiting
+
+
 def execute(stand: Stand, flow_run_id: str, pipeline: str = "orders", **env: str) -> int:
     """Execute a flow run in a process of its own, without a Prefect server; its exit code."""
     script = f"import asyncio; from headgate.flows.ingest import ingest; asyncio.run(ingest.fn({pipeline!r}))"
@@ -106,6 +123,23 @@ def test_a_run_that_comes_back_under_its_id_gives_no_attempt_of_its_dead_self_ba
     assert (record.claimed_by or "").startswith(flow_run_id)
 
 
+def test_a_run_that_finds_no_room_for_its_files_puts_back_what_it_claimed(app: App) -> None:
+    """Left claimed, it would wait for its lease to end, and be called a crash loop in the end."""
+    arrive(app, b"a.csv", b"id\n1\n")
+    app.settings.places.work.write_bytes(b"not a folder: nothing can be made in it, as if the disk were full")
+    report = Report("orders", dry_run=False)
+
+    async def claim_once() -> None:
+        stream, waiting = streaming(app, report)
+        with app.claims.holding("run", waiting.hear) as held:
+            await stream.run(held)
+
+    asyncio.run(claim_once())
+    assert isinstance(report.error, NotADirectoryError)
+    (record,) = app.arrivals.find()
+    assert (record.state, record.attempts) == (State.RETRY, 1)
+
+
 def test_a_run_that_comes_back_under_its_id_makes_its_start_once(app: App, stand: Stand) -> None:
     """What came meanwhile waits until a person or a rule asks again."""
     arrive(app, b"a.csv", b"id\n1\n", "asked")
@@ -122,18 +156,7 @@ def test_a_run_that_is_cancelled_while_it_claims_gives_back_what_it_claims(app: 
     arrive(app, b"b.csv", b"id\n2\n")
 
     async def cancel() -> None:
-        rhythm = Rhythm(None)
-        waiting, report = Waiting(app, "orders", rhythm), Report("orders", dry_run=False)
-        stream = Stream(
-            app=app,
-            pipeline=app.pipeline("orders"),
-            holder="run",
-            asked=Asked(only=None, limit=None, dry_run=False),
-            report=report,
-            page=Page(report),
-            waiting=waiting,
-            rhythm=rhythm,
-        )
+        stream, waiting = streaming(app, Report("orders", dry_run=False))
         with app.claims.holding("run", waiting.hear) as held:
             with app.database.transaction() as connection:
                 connection.execute("lock table headgate.arrival in share mode")

@@ -1,7 +1,9 @@
 """What a real Prefect server makes of our events and questions."""
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from uuid import UUID, uuid4
 
 import httpx
@@ -178,3 +180,41 @@ def test_the_runs_of_a_schedule_are_not_queued_before_they_are_due(api: str, pub
     assert publisher.queued(name, pool_of(name)) == 0
     publisher.dispatch(name, {}, uuid4().hex)
     assert publisher.queued(name, pool_of(name)) == 1
+
+
+@pytest.fixture(params=[(302, {"location": "https://login.example/"}, b""), (200, {}, b"<h1>Back soon</h1>")])
+def proxy(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A proxy that no longer lets anybody through to the Prefect server: to a login, or with a page of its own."""
+    status, headers, body = request.param
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            self.send_response(status)
+            for name, value in {"content-type": "text/html", "content-length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_GET(self) -> None:
+            self.do_POST()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/api"
+        server.shutdown()
+
+
+def test_what_a_proxy_answers_in_the_servers_place_is_never_taken_for_success(proxy: str) -> None:
+    """Facts that nobody stored must stay in the outbox."""
+    with Publisher(proxy) as publisher:
+        for ask_it in (
+            lambda: publisher.publish([about("a.csv")]),
+            lambda: publisher.states(str(uuid4())),
+            lambda: publisher.dispatch("ingest/orders", {}, "key"),
+        ):
+            with pytest.raises(PrefectUnavailable, match="Something else than a Prefect server answers at"):
+                ask_it()

@@ -115,6 +115,25 @@ def test_subflows_of_a_run_whose_worker_was_killed_are_crashed(warm: WarmStand) 
     assert states() == ["Completed", "Crashed"]
 
 
+async def test_a_run_of_a_deployment_outlives_the_run_that_asked_for_it(warm: WarmStand) -> None:
+    """`run_deployment` makes it a child of a task, and yet it is executed elsewhere."""
+    deployment = warm.deploy("a_sleeps")
+    parent = warm.run(deployment, seconds=0, trail=str(warm.trail))
+    warm.set_state(parent, "COMPLETED", "Completed")
+    flow = warm.api("GET", f"/flow_runs/{parent}")["flow_id"]
+    running = {"type": "RUNNING", "name": "Running"}
+    children = []
+    for number, (path, body) in enumerate(
+        ((f"/deployments/{deployment}/create_flow_run", {}), ("/flow_runs/", {"flow_id": flow}))
+    ):
+        asked = warm.api("POST", "/task_runs/", flow_run_id=parent, task_key="asks", dynamic_key=str(number))["id"]
+        children.append(warm.api("POST", path, **body, parent_task_run_id=asked, state=running)["id"])
+        warm.set_state(children[-1], "RUNNING", "Running")
+    async with PrefectClient(warm.stand.services.prefect().api_url) as client:
+        assert await reclaim(client, warm.pool) == 0
+    assert [warm.api("GET", f"/flow_runs/{child}")["state"]["name"] for child in children] == ["Running", "Crashed"]
+
+
 def test_runs_go_on_though_the_fork_server_is_killed_or_stopped(warm: WarmStand) -> None:
     worker = warm.start("--limit", "1")
     deployment = warm.deploy("a_sleeps")

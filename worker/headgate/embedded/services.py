@@ -29,7 +29,8 @@ def _watched(start: Start) -> Start:
         try:
             await start(service)
         except Exception as error:  # noqa: BLE001 - whatever it is, the service is over
-            print(f"{type(service).__name__} failed ({error!r}); the server ends.", file=sys.stderr, flush=True)  # noqa: T201 - this process logs what it prints
+            why = f"{type(error).__name__}: {error}".partition("\n")[0]
+            print(f"{type(service).__name__} failed ({why}); the server ends.", file=sys.stderr, flush=True)  # noqa: T201 - this process logs what it prints
             os._exit(1)  # in order, it would wait for all connections of clients, and say that it was asked to
 
     return watched

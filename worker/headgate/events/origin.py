@@ -1,7 +1,7 @@
 """The event for which an automation started a run: looked up on the Prefect server if it was not passed to the run."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,14 +43,39 @@ def fired_by(server: Publisher, flow_run_id: str, *, within: float = READABLE) -
     by = server.flow_run(flow_run_id).get("created_by") or {}
     if by.get("type") != "AUTOMATION":
         return None
+    event = _patiently(lambda: _triggering(server, flow_run_id), within)
+    return None if event is None else origin(str(by.get("display_value") or by.get("id")), event)
+
+
+def stored(server: Publisher, event_id: str, *, within: float = READABLE) -> Origin | None:
+    """Find an event whose id a rule passed on.
+
+    Args:
+        server: the client of the run's Prefect server.
+        event_id: the event's id.
+        within: seconds to wait until the server has stored it.
+
+    Returns:
+        The event, with "a rule" for its automation; None if it cannot be found.
+
+    Raises:
+        PrefectUnavailable: the server does not answer.
+
+    """
+    event = _patiently(lambda: _read(server, event_id), within)
+    return None if event is None else origin("a rule", event)
+
+
+def _patiently(look: Callable[[], dict[str, Any] | None], within: float) -> dict[str, Any] | None:
     deadline = time.monotonic() + within
-    while True:
-        event = _triggering(server, flow_run_id)
-        if event is not None:
-            return origin(str(by.get("display_value") or by.get("id")), event)
-        if time.monotonic() > deadline:
-            return None
+    while (event := look()) is None and time.monotonic() < deadline:
         time.sleep(AGAIN)
+    return event
+
+
+def _read(server: Publisher, event_id: str) -> dict[str, Any] | None:
+    found = server.events({"id": {"id": [event_id]}, "occurred": EVER})
+    return found[0] if found else None
 
 
 def origin(automation: str, event: Mapping[str, Any]) -> Origin:
@@ -86,6 +111,5 @@ def _triggering(server: Publisher, flow_run_id: str) -> dict[str, Any] | None:
         for related in action["related"]:
             if related.get("prefect.resource.role") == "triggering-event":
                 event_id = related["prefect.resource.id"].removeprefix("prefect.event.")
-                found = server.events({"id": {"id": [event_id]}, "occurred": EVER})
-                return found[0] if found else None
+                return _read(server, event_id)
     return None

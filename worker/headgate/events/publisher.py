@@ -293,7 +293,19 @@ class Publisher:
             ) from error
         if response.status_code == httpx.codes.UNAUTHORIZED and path != "/admin/version":
             raise PrefectUnavailable(self._refusal())  # it let us in before, and may again
+        if path != "/admin/version" and (response.is_redirect or not _is_prefects(response)):
+            # A proxy before it, for example with a page for maintenance: what it took is not stored.
+            raise PrefectUnavailable(
+                f"Something else than a Prefect server answers at {self._client.base_url} ({response.status_code}); "
+                "look at the proxy before it, or correct PREFECT_API_URL."
+            )
         return response
+
+
+def _is_prefects(response: httpx.Response) -> bool:
+    """Return whether a response without an error is what Prefect's API would say: JSON, or nothing."""
+    said = response.headers.get("content-type", "")
+    return response.is_error or not response.content or said.startswith("application/json")
 
 
 def _version(response: httpx.Response) -> str | None:

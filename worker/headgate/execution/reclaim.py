@@ -14,6 +14,7 @@ import structlog
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
+    FlowRunFilterDeploymentId,
     FlowRunFilterId,
     FlowRunFilterParentFlowRunId,
     FlowRunFilterParentTaskRunId,
@@ -34,6 +35,9 @@ ENDED = FlowRunFilterStateType(any_=[StateType.COMPLETED, StateType.FAILED, Stat
 UNFINISHED = FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
 AT_REST = timedelta(seconds=20)  # minimum age of a state before we check the run; also the interval
 LONGEST_START = timedelta(minutes=5)  # from Pending until a run is executed
+# A subflow in the process of its parent has no deployment. `run_deployment` makes runs that have a parent too, but live
+# elsewhere.
+IN_PROCESS = FlowRunFilterDeploymentId(is_null_=True)
 TAKEN = "Taken by "  # the start of a Pending run's message; the place of its worker follows
 
 log = structlog.get_logger()
@@ -114,7 +118,9 @@ async def _crash_subflows(client: PrefectClient, parents: Sequence[UUID]) -> Non
     """End the subflows that died with their runs: they belong to no work pool and would stay Running for ever."""
     for start in range(0, len(parents), PAGE):
         of = FlowRunFilterParentFlowRunId(any_=list(parents[start : start + PAGE]))
-        asked = FlowRunFilter(parent_flow_run_id=of, state=FlowRunFilterState(type=UNFINISHED))
+        asked = FlowRunFilter(
+            parent_flow_run_id=of, deployment_id=IN_PROCESS, state=FlowRunFilterState(type=UNFINISHED)
+        )
         found: list[FlowRun] = []
         while page := await client.read_flow_runs(flow_run_filter=asked, limit=PAGE, offset=len(found)):
             found += page
@@ -129,7 +135,9 @@ async def _crash_orphans(client: PrefectClient, pool: str, at_rest: timedelta) -
     Their parents show which pool they belong to.
     """
     asked = FlowRunFilter(
-        state=FlowRunFilterState(type=UNFINISHED), parent_task_run_id=FlowRunFilterParentTaskRunId(is_null_=False)
+        state=FlowRunFilterState(type=UNFINISHED),
+        deployment_id=IN_PROCESS,
+        parent_task_run_id=FlowRunFilterParentTaskRunId(is_null_=False),
     )
     subflows: list[FlowRun] = []
     while page := await client.read_flow_runs(flow_run_filter=asked, limit=PAGE, offset=len(subflows)):

@@ -28,6 +28,7 @@ from headgate.execution.warm_process import Warm
 from headgate.settings import WorkerSettings
 
 DEPLOYMENT_HOLDS = 5.0  # seconds that a deployment is cached
+TELL_AGAIN = 1.0  # seconds until the place of a run is told again, if the server did not take it
 LOOK_AT_RUNS = 2.0  # seconds between two checks of the runs in hand, in case a Cancel was missed
 
 log = structlog.get_logger()
@@ -152,8 +153,18 @@ class WarmWorker(ClaimingWorker):
                 break
 
     async def _tell_place(self, flow_run_id: UUID, pid: int) -> None:
-        """Record where the run is, while it begins: for people, for Cancel, and for whoever reclaims it."""
-        await self.client.update_flow_run(flow_run_id, infrastructure_pid=str(Place.of(pid)))
+        """Record where the run is, while it begins: for people, for Cancel, and for whoever reclaims it.
+
+        Without it, or with the place of an earlier process, a run that is alive could be taken for lost, or a lost one
+        for alive.
+        """
+        while flow_run_id in self._held:
+            try:
+                await self.client.update_flow_run(flow_run_id, infrastructure_pid=str(Place.of(pid)))
+            except httpx.HTTPError:
+                await asyncio.sleep(TELL_AGAIN)
+            else:
+                return
 
     async def _deployment(self, deployment_id: UUID) -> DeploymentResponse:
         known = self._deployments.get(deployment_id)

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TypeVar
 from uuid import uuid4
 
@@ -42,7 +43,9 @@ async def answer(
     configure_logging(settings)
     run = str(flow_run.id or uuid4())
     with open_app(settings) as app:
-        asked = await asyncio.to_thread(understand, app, _named(deployment, parameters), run, event)
+        reads = "pipeline" in parameters and not parameters["pipeline"]
+        what = _named(deployment, parameters)
+        asked = await asyncio.to_thread(partial(understand, app, what, run, event, reads=reads))
         before = await asyncio.to_thread(app.requests.take, asked.key, by=run)
         if before is not None:
             done = before.answer or "it is at work"

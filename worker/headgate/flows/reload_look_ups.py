@@ -18,7 +18,7 @@ async def reload_look_ups(pipeline: Text = "", event: Text = "") -> State[None]:
 
     Args:
         pipeline: the pipeline's name; empty: the event's pipeline.
-        event: the event's id, {{ event.id | string }}; with it, the run need not search for the event.
+        event: the event's id, {{ event.id | string }}; with it, the run need not ask which event it was.
 
     """
 

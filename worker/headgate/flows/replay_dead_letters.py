@@ -33,7 +33,7 @@ async def replay_dead_letters(  # noqa: PLR0913, PLR0917 - the fields of the UI'
         since: only those set aside since then: a span such as 24h, or a time such as 2026-05-01T12:00Z.
         at_most: at most this many, the newest first.
         rounds: how often a record is sent again at most; with 1, a record that fails again stays a dead letter.
-        event: the event's id, {{ event.id | string }}; with it, the run need not search for the event.
+        event: the event's id, {{ event.id | string }}; with it, the run need not ask which event it was.
 
     """
 

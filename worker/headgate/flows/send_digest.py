@@ -23,7 +23,7 @@ async def send_digest(pipeline: Text = "", since: Since = "24h", block: Text = "
         pipeline: only this pipeline; empty: all.
         since: a span such as 24h, or a time such as 2026-05-01T12:00Z.
         block: <type>/<name> of a notification block, such as slack-webhook/ops; empty: those of HEADGATE_ALERTS_BLOCKS.
-        event: the event's id, {{ event.id | string }}; with it, the run need not search for the event.
+        event: the event's id, {{ event.id | string }}; with it, the run need not ask which event it was.
 
     """
 

@@ -188,10 +188,9 @@ class Stream:
         self.rhythm.add([each.arrived_at for each in claim.arrivals if each.arrived_at], idle)
         folder = self.app.settings.places.work / self.holder / str(self.report.claims)
         bench = Workbench(self.app, self.pipeline, claim, folder, self._sink, dry_run=self.asked.dry_run)
-        with laid_out(bench):
-            await self._through_the_stages(bench)
-            self.report.add(bench)
-            warn(bench)
+        await self._through_the_stages(bench)
+        self.report.add(bench)
+        warn(bench)
         if not self.asked.dry_run:
             await asyncio.to_thread(self._hold.see, self.report.error, fenced=self.report.fenced)
             await self._settled()
@@ -207,7 +206,8 @@ class Stream:
         if self._is_shown(bench.claim):
             self._do_behind("show", show(bench, course))
         try:
-            await work(bench, course)
+            with laid_out(bench):  # on a full disk it fails: then all arrivals are put back
+                await work(bench, course)
             if not bench.dry_run:
                 await asyncio.to_thread(put_back, bench)
             self.report.error = next(iter(bench.unread.values()), None)

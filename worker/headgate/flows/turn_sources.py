@@ -24,7 +24,7 @@ async def pause_source(pipeline: Text = "", source: Text = "", why: Text = "", e
         source: the source's name; empty: the event's source if the pipeline is also the event's, otherwise all sources
             of the pipeline.
         why: shown while the source is paused.
-        event: the event's id, {{ event.id | string }}; with it, the run need not search for the event.
+        event: the event's id, {{ event.id | string }}; with it, the run need not ask which event it was.
 
     """
     return await _turn("pause", pipeline, source, why, event)
@@ -41,7 +41,7 @@ async def resume_source(pipeline: Text = "", source: Text = "", why: Text = "", 
         source: the source's name; empty: the event's source if the pipeline is also the event's, otherwise all sources
             of the pipeline.
         why: recorded in the event.
-        event: the event's id, {{ event.id | string }}; with it, the run need not search for the event.
+        event: the event's id, {{ event.id | string }}; with it, the run need not ask which event it was.
 
     """
     return await _turn("resume", pipeline, source, why, event)

@@ -144,8 +144,8 @@ def _origin(refusal: Refusal) -> tuple[int, int]:
 @contextmanager
 def laid_out(bench: Workbench) -> Iterator[Workbench]:
     """Create the folder for a claim's files, and remove it afterwards."""
-    bench.folder.mkdir(parents=True, exist_ok=True)
     try:
+        bench.folder.mkdir(parents=True, exist_ok=True)
         yield bench
     finally:
         shutil.rmtree(bench.folder, ignore_errors=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from headgate.app import App, publisher
 from headgate.errors import Misuse
-from headgate.events.origin import Origin, fired_by
+from headgate.events.origin import Origin, fired_by, stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,26 +25,32 @@ class Asked:
         """
         name = given or (self.origin.pipeline if self.origin else None)
         if name is None:
-            about = f"the event {self.origin.event} names none" if self.origin else f"{self.by} comes without an event"
+            about = f"the event {self.origin.event} names none" if self.origin else f"{self.by} names none"
             raise Misuse(f"Which pipeline? The parameter `pipeline` is empty, and {about}; fill it in.")
         return app.pipeline(name).name
 
 
-def understand(app: App, what: str, flow_run_id: str, event: str | None) -> Asked:
+def understand(app: App, what: str, flow_run_id: str, event: str | None, *, reads: bool) -> Asked:
     """Find out who asks.
 
     Args:
         app: settings.
         what: the request: the deployment with its parameters, since one event may ask for several things.
         flow_run_id: the run that answers the request.
-        event: the event's id, if the rule passed it on: then the server is not asked.
+        event: the event's id, if the rule passed it on: then the server is not asked which it was.
+        reads: whether the event says what the parameters leave open.
 
     Raises:
         PrefectUnavailable: the server does not answer.
 
     """
     if event:
-        return Asked(f"{what} {event}", f"a rule, for event {event}", None)
+        found = None
+        if reads:
+            with publisher(app.settings) as server:
+                found = stored(server, event)
+        by = f"a rule, for event {event}" if found or not reads else f"event {event}, which the server does not have,"
+        return Asked(f"{what} {event}", by, found)
     with publisher(app.settings) as server:
         found = fired_by(server, flow_run_id)
     if found is None:
