@@ -3,10 +3,12 @@
 import threading
 from datetime import UTC, datetime
 from decimal import Decimal
+from uuid import UUID, uuid4
 
 import dataframely as dy
 import polars as pl
 import pytest
+from harness import Services
 from headgate.errors import SinkRefused, SinkUnavailable
 from headgate.ledger import Database
 from headgate.model import Reason
@@ -388,3 +390,87 @@ def test_a_row_that_was_there_before_headgate_is_older_than_any_arrival(database
 def test_a_table_that_we_may_not_make_is_refused_by_the_servers_own_reason(database: Database) -> None:
     with pytest.raises(SinkRefused, match="permission denied for schema information_schema"):
         write(database, sink(table="information_schema.orders"), orders(1))
+
+
+class Coarse(dy.Schema):
+    """Prices in cents."""
+
+    price = dy.Decimal(10, 2)
+
+
+class Fine(dy.Schema):
+    """The same, two decimal places more: COPY would round them without a word."""
+
+    price = dy.Decimal(12, 4)
+
+
+def prices(arrival_id: int, price: str, dtype: pl.Decimal) -> pl.DataFrame:
+    return number_rows(pl.DataFrame({"price": [Decimal(price)]}, schema={"price": dtype}), arrival_id, 1)
+
+
+def test_a_column_that_would_round_is_refused_with_the_statement_that_helps(database: Database) -> None:
+    write(database, PostgresSink(pipeline(schema=Coarse, sink=Table("prices"))), prices(1, "1.20", pl.Decimal(10, 2)))
+    finer, new = PostgresSink(pipeline(schema=Fine, sink=Table("prices"))), prices(2, "1.2345", pl.Decimal(12, 4))
+    with pytest.raises(SinkRefused) as refused:
+        write(database, finer, new)
+    why, _, statement = str(refused.value).partition("; run: ")
+    assert why == "Table public.prices would change values in silence: price is numeric(10,2)"
+    sql(database, statement.partition(";")[0])
+    assert write(database, finer, new) == []
+    found = sql(database, "select price from prices order by _arrival_id")
+    assert found == [(Decimal("1.2000"),), (Decimal("1.2345"),)]
+
+
+class Typed(dy.Schema):
+    """Text for columns of types of their own, and a number for a domain."""
+
+    a = dy.String()
+    b = dy.String()
+    c = dy.String()
+    d = dy.String()
+    e = dy.Decimal(6, 2)
+
+
+def test_columns_that_parse_text_take_it(database: Database) -> None:
+    """A uuid, an enum, JSON, a limited text and a domain: what does not fit is a dead letter."""
+    sql(
+        database,
+        "create type mood as enum ('good'); create domain price as numeric(8, 2) check (value > 0);"
+        " create table typed (a uuid, b mood, c jsonb, d varchar(3), e price,"
+        " _arrival_id bigint not null, _row bigint not null)",
+    )
+    id_ = str(UUID(int=7))
+    rows = [(id_, mood, "{}", "abc", Decimal("1.25")) for mood in ("good", "bad")]
+    schema = {**dict.fromkeys("abcd", pl.String()), "e": pl.Decimal(6, 2)}
+    frame = number_rows(pl.DataFrame(rows, schema=schema, orient="row"), 1, 1)
+    refusals = write(database, PostgresSink(pipeline(schema=Typed, sink=Table("typed"))), frame)
+    assert [each.row for each in refusals] == [2]
+    found = sql(database, "select a::text, b::text, c::text, d, e from typed")
+    assert found == [(id_, "good", "{}", "abc", Decimal("1.25"))]
+
+
+def test_a_schema_that_is_there_needs_no_right_to_create_one(services: Services, database: Database) -> None:
+    role = f"limited_{uuid4().hex[:8]}"
+    services.administer(f"create role {role}", f"grant {role} to headgate")
+    sql(database, f"create schema landing; grant usage, create on schema landing to {role}")
+    into = PostgresSink(pipeline(sink=Table("landing.orders", mode="upsert")))
+    frame = orders(1, (1, "a", 2))
+    with database.transaction() as connection:
+        connection.execute(f"set local role {role}".encode())
+        into.prepare(connection, frame)
+        assert into.write(connection, frame) == []
+
+
+def test_a_column_whose_name_postgresql_would_cut_is_refused(database: Database) -> None:
+    frame = orders(1, (1, "a", 2)).with_columns(pl.lit(1).alias("ы" * 32))
+    with pytest.raises(SinkRefused, match="at most 63 bytes of a column's name; shorten ыы"):
+        write(database, sink(), frame)
+
+
+def test_text_comes_as_it_is_whatever_encoding_the_environment_asks_for(
+    database_url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    with Database(database_url) as other:
+        write(other, sink(), orders(1, (1, "é", 2)))
+    assert [row[1] for row in there(database)] == ["é"]

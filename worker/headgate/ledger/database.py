@@ -60,6 +60,8 @@ class Database:
         self._options |= {
             "row_factory": dict_row,
             "application_name": "headgate",
+            # We send UTF-8, whatever the database, or PGCLIENTENCODING, would make of other clients.
+            "client_encoding": "utf8",
             "connect_timeout": max(2, int(wait)),
         }
         self._failures: list[psycopg.Error] = []  # the latest failure to connect, until a connection succeeds

@@ -18,7 +18,7 @@ from headgate.pipeline.rate import Rate
 from headgate.pipeline.retry import Retry
 from headgate.pipeline.schedule import Cron, Every
 from headgate.pipeline.start import After, Batch, OnArrival, OnRule
-from headgate.pipeline.table import Table
+from headgate.pipeline.table import LONGEST_NAME, Table
 from headgate.pipeline.topic import Plain, Topic
 from headgate.pipeline.types import check_types
 from headgate.pipeline.when import When
@@ -101,6 +101,8 @@ class Pipeline:
         check_types(self.schema, say)
         reserved = [column for column in self.schema.column_names() if column.startswith("_")]
         require(not reserved, f"{say}: columns that begin with '_' are Headgate's own; rename {reserved}.")
+        long = [column for column in self.schema.column_names() if len(column.encode()) > LONGEST_NAME]
+        require(not long, f"{say}: PostgreSQL keeps at most {LONGEST_NAME} bytes of a column's name; shorten {long}.")
         for enricher in self.enrich:
             require(
                 isinstance(enricher, Lookup) or callable(enricher),

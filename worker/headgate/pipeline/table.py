@@ -11,6 +11,9 @@ Mode = Literal["append", "upsert", "ignore"]
 TABLE = re.compile(r"(?:[a-z_][a-z0-9_]{0,62}\.)?[a-z_][a-z0-9_]{0,62}")
 
 
+LONGEST_NAME = 63  # bytes of a column's name; PostgreSQL cuts longer ones, with a notice alone
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A table in PostgreSQL that records are written to. It is created from the schema if it is absent.

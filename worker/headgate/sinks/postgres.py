@@ -15,8 +15,10 @@ from headgate.errors import RecordsRefused, SinkRefused, SinkUnavailable
 from headgate.ledger.sqlstates import Meaning, first_line, meaning
 from headgate.model import Fault, Reason
 from headgate.pipeline import Pipeline
+from headgate.pipeline.table import LONGEST_NAME
 from headgate.records.batch import ARRIVAL, ROW, Refusal, cut
 from headgate.sinks.columns import copy_text, postgres_type, shown, unstorable
+from headgate.sinks.lossless import changes
 from headgate.sinks.one_by_one import MOST, Refused, insert_one_by_one
 
 Connection = psycopg.Connection[DictRow]
@@ -52,6 +54,7 @@ class PostgresSink:
         self._table = sql.Identifier(self._schema, self._name)
         self._merging = False
         self._user = "us"
+        self._database = ""
 
     def prepare(self, connection: Connection, frame: pl.DataFrame) -> None:
         """Create the table if it is absent; check that it has the frame's columns, and the key if the mode needs it.
@@ -63,12 +66,12 @@ class PostgresSink:
             frame: typed; its columns are the table's.
 
         Raises:
-            SinkRefused: the table exists but lacks columns or the key, or we may not create it; the text says what to
-                do.
+            SinkRefused: the table exists but lacks columns or the key, or would change values, or we may not create it;
+                the text says what to do.
             SinkUnavailable: the database asks to try again.
 
         """
-        self._user = connection.info.user
+        self._user, self._database = connection.info.user, connection.info.dbname
         try:
             self._prepare(connection, frame)
         except psycopg.Error as error:
@@ -80,17 +83,32 @@ class PostgresSink:
                 f"Table {self._schema}.{self._name} would have {frame.width} columns, and PostgreSQL takes at most "
                 f"{MOST_COLUMNS}; leave some out of the schema, or put them into one dy.Struct column."
             )
+        if long := [name for name in frame.columns if len(name.encode()) > LONGEST_NAME]:
+            raise SinkRefused(
+                f"Table {self._schema}.{self._name}: PostgreSQL keeps at most {LONGEST_NAME} bytes of a column's name; "
+                f"shorten {', '.join(long)} in what enriches the records."
+            )
         there = self._columns(connection)
         if not there:
             # Two runs may both find no table: "if not exists" alone can still cause a conflict in the catalog.
             connection.execute("select pg_advisory_xact_lock(hashtext(%s))", (f"{self._schema}.{self._name}",))
-            connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(self._schema)))
+            # Not "if not exists": that needs the privilege to create schemas even if the schema exists.
+            found = connection.execute("select to_regnamespace(quote_ident(%s)) as there", (self._schema,)).fetchone()
+            if found is None or found["there"] is None:
+                connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(self._schema)))
             connection.execute(self._create(frame))
         elif missing := [name for name in frame.columns if name not in there]:
             additions = ", ".join(f'add column "{name}" {postgres_type(frame.schema[name])}' for name in missing)
             raise SinkRefused(
                 f"Table {self._schema}.{self._name} lacks {', '.join(missing)}; "
                 f"run: alter table {self._schema}.{self._name} {additions};"
+            )
+        elif lossy := [name for name, dtype in frame.schema.items() if changes(dtype, there[name])]:
+            alterations = ", ".join(f'alter column "{name}" type {postgres_type(frame.schema[name])}' for name in lossy)
+            raise SinkRefused(
+                f"Table {self._schema}.{self._name} would change values in silence: "
+                f"{', '.join(f'{name} is {there[name]}' for name in lossy)}; "
+                f"run: alter table {self._schema}.{self._name} {alterations}; or change the schema of the pipeline."
             )
         elif self._mode != "append" and not self._has_key(connection):
             # Without the key, records with the same key would be added side by side, without any error.
@@ -100,12 +118,17 @@ class PostgresSink:
                 f"run: alter table {self._schema}.{self._name} add primary key ({key});"
             )
 
-    def _columns(self, connection: Connection) -> set[str]:
+    def _columns(self, connection: Connection) -> dict[str, str]:
+        """Return the table's columns with their types; for a domain, the type below it. Empty without a table."""
         found = connection.execute(
-            "select column_name from information_schema.columns where table_schema = %s and table_name = %s",
+            "select c.attname as name, case t.typtype when 'd' then format_type(t.typbasetype, t.typtypmod)"
+            "    else format_type(c.atttypid, c.atttypmod) end as type"
+            " from pg_attribute as c join pg_type as t on t.oid = c.atttypid"
+            " where c.attrelid = to_regclass(format('%%I.%%I', %s::text, %s::text))"
+            "   and c.attnum > 0 and not c.attisdropped",
             (self._schema, self._name),
         )
-        return {row["column_name"] for row in found}
+        return {row["name"]: row["type"] for row in found}
 
     def _has_key(self, connection: Connection) -> bool:
         found = connection.execute(
@@ -286,7 +309,12 @@ class PostgresSink:
         """Return the statement that grants us a missing privilege, or "" if the error is about something else."""
         if not isinstance(error, psycopg.errors.InsufficientPrivilege):
             return ""
-        if "for schema" in str(error) or "for database" in str(error):
+        said = str(error)
+        if "temporary tables" in said:
+            return f"; run: grant temporary on database {self._database} to {self._user};"
+        if "for database" in said:
+            return f"; run: create schema {self._schema} authorization {self._user}; as the owner of the database"
+        if "for schema" in said:
             return f"; run: grant usage, create on schema {self._schema} to {self._user};"
         return f"; run: grant select, insert, update, delete on {self._schema}.{self._name} to {self._user};"
 
