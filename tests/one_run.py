@@ -11,7 +11,7 @@ from pathlib import Path
 from headgate.app import open_app
 from headgate.flows.course import Course
 from headgate.flows.work import work
-from headgate.flows.workbench import Workbench, laid_out
+from headgate.flows.workbench import Workbench, cleared_after
 from headgate.model import FilePosition, NewArrival, Stage
 from headgate.settings import Settings
 from headgate.sinks.postgres import PostgresSink
@@ -51,7 +51,7 @@ def run(file: Path, named: str, most_mb: int) -> dict[str, object]:
         before, began = peak_mb(), time.monotonic()
         claim = app.claims.claim(pipeline, holder="one", only=None, limit=None)
         bench = Workbench(app, pipeline, claim, settings.places.work / "one", PostgresSink(pipeline))
-        with app.claims.holding("one"), laid_out(bench):
+        with app.claims.holding("one"), cleared_after(bench):
             asyncio.run(work(bench, Course()))
             for arrival_id, error in bench.rejected.items():
                 app.claims.reject(bench.arrivals[arrival_id], Stage.PARSE, error)

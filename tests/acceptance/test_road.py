@@ -204,7 +204,7 @@ def test_a_run_by_hand_takes_what_it_is_told(installed: Stand) -> None:
         )
 
     dry = by_hand(installed, "manual", dry_run=True)
-    assert "would persist 3 of 3 rows" in str(dry["state"])
+    assert "would persist 3 of 3 rows" in str(dry["state"]), dry["state"]
     assert left() == ["1.csv", "2.csv", "3.csv"]
     by_hand(installed, "manual", arrival_id=waiting["2.csv"])
     assert left() == ["1.csv", "3.csv"]

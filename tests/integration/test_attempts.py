@@ -24,7 +24,7 @@ from headgate.flows.rhythm import Rhythm
 from headgate.flows.stream import Asked, Stream
 from headgate.flows.waiting import Waiting
 from headgate.flows.work import work
-from headgate.flows.workbench import Workbench, laid_out
+from headgate.flows.workbench import Workbench, cleared_after
 from headgate.ledger import Arrivals, Claims, Database, DeadLetters, Homes
 from headgate.ledger.dead_letters import Selection
 from headgate.model import ClaimedArrival, FilePosition, NewArrival, Stage, State
@@ -82,7 +82,7 @@ def run(app: App) -> None:
     chosen = app.pipeline("orders")
     claim = app.claims.claim(chosen, holder="run")
     bench = Workbench(app, chosen, claim, app.settings.places.work / uuid4().hex, PostgresSink(chosen))
-    with laid_out(bench):
+    with cleared_after(bench):
         asyncio.run(work(bench, Course()))
         put_back(bench)
         app.settler.settle(list(bench.arrivals))

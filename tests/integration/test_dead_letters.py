@@ -96,6 +96,17 @@ def test_find_narrows_by_all_that_is_given(ledger: Arrivals, database: Database,
     assert found(Selection(limit=1)) == ids[2:]
 
 
+def test_the_ids_of_a_selection_are_all_of_them_whatever_its_limit(
+    ledger: Arrivals, database: Database, dead_letters: DeadLetters
+) -> None:
+    (opened,) = ledger.open([arrival()])
+    letters = [DeadLetter(opened.arrival_id, row, Stage.PARSE, Reason.SCHEMA, (), b"x", "csv", b"") for row in (1, 2)]
+    with database.transaction() as connection:
+        dead_letters.set_aside(connection, letters, {opened.arrival_id: 1})
+    assert len(dead_letters.ids(Selection(arrival_id=opened.arrival_id, limit=1))) == 2
+    assert dead_letters.ids(Selection(reason="lookup")) == []
+
+
 def test_counts_are_by_stage_and_reason_most_first(
     ledger: Arrivals, database: Database, dead_letters: DeadLetters
 ) -> None:

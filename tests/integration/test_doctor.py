@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from cli_runner import Said, run_here
-from harness import HOME, home_in, open_folder
+from harness import HOME, home_in, open_folder, wait_until
 from headgate.home import Mark
 from headgate.ledger import Arrivals, Database, Holds, Homes, Processes
 from headgate.ledger.processes import Member
+from headgate.ledger.sources import Sources
 from headgate.listeners.files.source import Source
 from headgate.listeners.files.untaken import GRACE, Untaken, Why, untaken
 from headgate.model import Reason
@@ -202,6 +203,19 @@ def test_files_that_are_not_taken_in_are_told_with_the_reason(night: Night) -> N
         ((path, why, sentence),) = [each for each in untaken(source, older_than=0) if each[0] == "good.csv"]
     assert (path, why) == ("good.csv", Why.OPEN)
     assert f"process {os.getpid()} (" in sentence
+
+
+def test_a_file_of_a_paused_source_is_not_overdue_and_why_names_the_pause(night: Night) -> None:
+    night.alive("listener")
+    file = night.folder / "inbox" / "orders" / "a.csv"
+    file.write_text("id\n1\n", encoding="utf-8")
+    wait_until(lambda: "Nothing keeps it" in night.run("why", str(file)).out)  # once it stands still
+    with night.database.transaction() as connection:
+        Sources(night.database).pause(connection, "orders", ["orders"], by="the rule 'stop'", reason="rubbish")
+    said = night.run("why", str(file))
+    assert said.code == 1
+    paused = "its source orders is paused, by the rule 'stop' (rubbish); `headgate sources resume orders orders` takes"
+    assert paused in " ".join(said.out.split())
 
 
 def test_the_log_says_once_that_a_file_is_not_taken_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,10 @@ def test_the_newest_rows_of_a_table_are_shown_with_where_they_came_from(database
         found = json.loads(run_here("rows", "orders", "--json", folder=folder, env=env).out)
         assert found[0] == {"id": 2022, "name": "", "arrival": 2, "row": 2}
         assert len(found) == 3
+        with database.transaction() as connection:
+            connection.execute("alter table public.orders rename name to arrival")
+        found = json.loads(run_here("rows", "orders", "--json", folder=folder, env=env).out)
+        assert found[1] == {"id": 2021, "arrival": None, "_arrival_id": 2, "row": 1}
 
 
 def test_psql_opens_the_database_without_its_password_on_the_command_line(stand: Stand) -> None:

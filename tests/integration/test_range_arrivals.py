@@ -13,7 +13,7 @@ from headgate.app import App, open_app
 from headgate.flows.ending import put_back
 from headgate.flows.parse import parse_portion
 from headgate.flows.persist import persist_chunk
-from headgate.flows.workbench import Workbench, laid_out
+from headgate.flows.workbench import Workbench, cleared_after
 from headgate.kafka.publishing import Message, open_publisher
 from headgate.ledger.dead_letters import DeadLetterRecord, Selection
 from headgate.model import Envelope, NewArrival, RangePosition
@@ -106,7 +106,7 @@ def run(app: App, name: str = "items", *, chunks: int | None = None) -> None:
     pipeline = app.pipeline(name)
     claim = app.claims.claim(pipeline, holder="run")
     bench = Workbench(app, pipeline, claim, app.settings.places.work / uuid4().hex, PostgresSink(pipeline))
-    with laid_out(bench):
+    with cleared_after(bench):
         for chunk in parse_portion(bench, 0, claim.arrivals)[:chunks]:
             persist_chunk(bench, chunk)
         if chunks is None:

@@ -16,7 +16,7 @@ from headgate.errors import Fenced
 from headgate.flows.course import Course
 from headgate.flows.ending import put_back
 from headgate.flows.work import work
-from headgate.flows.workbench import Workbench, laid_out
+from headgate.flows.workbench import Workbench, cleared_after
 from headgate.ledger import Claims
 from headgate.ledger.dead_letters import Selection
 from headgate.model import DeadLetter, FilePosition, NewArrival, Stage
@@ -102,7 +102,7 @@ def run(
     claim = claims.claim(chosen, holder="run")
     folder = app.settings.places.work / uuid4().hex
     bench = Watched(app, chosen, claim, folder, PostgresSink(chosen), meanwhile=meanwhile)
-    with claims.holding("run"), laid_out(bench):
+    with claims.holding("run"), cleared_after(bench):
         asyncio.run(work(bench, Course()))
         put_back(bench)
         app.settler.settle(list(bench.arrivals))

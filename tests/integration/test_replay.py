@@ -154,6 +154,24 @@ def test_a_rejected_arrival_whose_file_is_gone_cannot_go_again(app: App, tmp_pat
     assert [each.state for each in app.dead_letters.find(Selection())] == ["open"]
 
 
+def test_what_has_no_bytes_does_not_hold_up_the_rest(app: App, tmp_path: Path) -> None:
+    """A link that somebody put into the inbox must not end all replays of its pipeline."""
+    link = tmp_path / "bad.csv"
+    link.symlink_to("nowhere")
+    first = rejected(app, link)
+    (later,) = app.arrivals.open([arrival(name="later.csv")])
+    aside(app, later.arrival_id, 1)
+    planned = replay(app, Selection(pipeline="orders"), dry_run=True)
+    sent = replay(app, Selection(pipeline="orders"))
+    for found in (planned, sent):
+        assert [(each.replay_of, bool(each.left_out)) for each in found] == [
+            (first, True),
+            (later.arrival_id, False),
+        ]
+    assert f"The file of arrival {first} (bad.csv) cannot be read at" in (sent[0].left_out or "")
+    assert [each.arrival_id for each in app.dead_letters.find(Selection())] == [first]
+
+
 @pytest.mark.parametrize("name", [b"n" * 251 + b".csv", b"\xff\xe9" * 120 + b".csv", b"a/b/" + b"n" * 251 + b".csv"])
 def test_a_name_as_long_as_names_can_be_goes_again_again_and_again(app: App, name: bytes) -> None:
     """File systems end names at 255 bytes; a replay of a replay must not grow beyond."""

@@ -63,6 +63,24 @@ def test_the_header_of_a_csv_names_the_key_and_is_no_message(sending: Stand, kaf
     assert [found[:2] for found in read(kafka, topic)] == [(b"a, b", b'one,"a, b"'), (b"c", b"two,c")]
 
 
+def test_names_in_capitals_and_long_cells_make_no_difference(sending: Stand, kafka: Broker) -> None:
+    topic, long = kafka.topic(), "y" * 200_000
+    with gzip.open(sending.folder / "ROWS.CSV.GZ", "wt") as file:
+        file.write(f"name,place\none,{long}\n")
+    sending.run("send", topic, "ROWS.CSV.GZ", "--key", "name")
+    assert [found[:2] for found in read(kafka, topic)] == [(b"one", f"one,{long}".encode())]
+
+
+def test_a_gzip_file_that_is_damaged_inside_is_told_in_one_line(sending: Stand, kafka: Broker) -> None:
+    whole = bytearray(gzip.compress(b"line\n" * 50_000))
+    whole[len(whole) // 2 :] = bytes(len(whole) - len(whole) // 2)
+    (sending.folder / "bad.gz").write_bytes(whole)
+    failed = sending.run("send", kafka.topic(), "bad.gz", check=False)
+    assert failed.returncode == 2
+    assert failed.stderr.strip().splitlines()[-1].startswith("headgate: bad.gz: it is not a complete gzip file (")
+    assert "Traceback" not in failed.stderr
+
+
 def test_a_rate_is_kept(sending: Stand, kafka: Broker) -> None:
     topic = kafka.topic()
     (sending.folder / "lines").write_text("x\n" * 31)

@@ -33,6 +33,14 @@ def test_json_is_one_document_whatever_stands_in_it(capsys: pytest.CaptureFixtur
     assert json.loads(capsys.readouterr().out) == [{"at": "2024-01-01 00:00:00+00:00", "name": "é\n"}]
 
 
+def test_json_of_a_users_rows_has_their_keys_and_is_json_for_any_number(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json([{"first name": 1, "first_name": 2, "at": [float("nan"), float("-inf")]}], ours=False)
+    said = capsys.readouterr().out
+    assert json.loads(said, parse_constant=pytest.fail) == [
+        {"first name": 1, "first_name": 2, "at": ["NaN", "-Infinity"]}
+    ]
+
+
 def test_a_dead_letter_of_a_message_is_shown_with_all_that_came_with_it() -> None:
     """Bytes that are no text are escapes, so that JSON can hold them."""
     where = RangePosition("cluster", "orders", "id", 3, 10, 20, 100)

@@ -101,7 +101,8 @@ def test_a_damaged_file_of_addresses_is_said_without_what_stands_in_it(tmp_path:
         ("HEADGATE_LISTENER_BATCH", "many", "valid integer"),
         ("HEADGATE_EVENTS_AGAIN", "-1", "greater than or equal to 0"),
         ("HEADGATE_RECORDS_CHUNK_ROWS", "0", "greater than 0"),
-        ("HEADGATE_WORKER_POOL", "", "at least 1 character"),
+        ("HEADGATE_LEDGER_RETENTION_DAYS", "inf", "finite number"),
+        ("HEADGATE_LEDGER_RETENTION_DAYS", "1e10", "less than or equal to 36525"),
         ("HEADGATE_WORKER_LIMIT", "0", "greater than 0"),
         ("HEADGATE_LOG_LEVEL", "LOUD", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
         ("HEADGATE_LOG_JSON", "perhaps", "valid boolean"),
@@ -117,6 +118,18 @@ def test_a_wrong_value_names_its_variable_and_what_is_allowed(
     assert text.startswith(f"{variable}={value!r}: ")
     assert says in text
     assert "\n" not in text
+
+
+def test_an_empty_variable_is_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a compose file passes on what nobody set: libpq would go to whatever database it finds."""
+    monkeypatch.setenv("HEADGATE_DATABASE_URL", "")
+    monkeypatch.setenv("HEADGATE_WORKER_LIMIT", "")
+    (tmp_path / ".env").write_text("HEADGATE_KAFKA_BOOTSTRAP=\n")
+    settings = Settings.load()
+    assert (settings.database_url, settings.kafka.bootstrap) == (None, None)
+    assert settings.worker.limit == type(settings.worker)().limit
+    left_running(tmp_path / ".headgate")
+    assert Settings.load().require_database() == URL
 
 
 def test_a_group_has_no_value_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,9 +23,20 @@ PREFIX = "HEADGATE_"
 # Our own processes set these for each other, and tests set them for our processes.
 INTERNAL = {"HEADGATE_SUPERVISED", "HEADGATE_PRELOAD", "HEADGATE_CRASHPOINT"}
 
+A_DAY = 86_400.0  # seconds
+A_CENTURY = 36_525.0  # days
+
 
 def _config(prefix: str) -> SettingsConfigDict:
-    return SettingsConfigDict(env_prefix=prefix, env_file=".env", extra="ignore", frozen=True, populate_by_name=True)
+    return SettingsConfigDict(
+        env_prefix=prefix,
+        env_file=".env",
+        env_ignore_empty=True,  # as a compose file passes on what is not set
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        allow_inf_nan=False,
+    )
 
 
 class ListenerSettings(Group):
@@ -34,7 +45,9 @@ class ListenerSettings(Group):
     model_config = _config("HEADGATE_LISTENER_")
 
     scan_seconds: PositiveFloat = Field(
-        30, description="Seconds between two scans of all folders; a scan finds what no notification reported."
+        30,
+        le=A_DAY,
+        description="Seconds between two scans of all folders; a scan finds what no notification reported.",
     )
     batch: PositiveInt = Field(500, description="At most this many files are opened in one transaction.")
 
@@ -49,9 +62,11 @@ class LedgerSettings(Group):
 
     model_config = _config("HEADGATE_LEDGER_")
 
-    lease_seconds: float = Field(30, ge=1, description="How long a claim holds without renewal, in seconds.")
+    lease_seconds: float = Field(30, ge=1, le=A_DAY, description="How long a claim holds without renewal, in seconds.")
     retention_days: PositiveFloat = Field(
-        90, description="How long done and duplicate arrivals and their audit are kept, in days; rejected ones stay."
+        90,
+        le=A_CENTURY,
+        description="How long done and duplicate arrivals and their audit are kept, in days; rejected ones stay.",
     )
 
     @property
@@ -73,6 +88,7 @@ class EventsSettings(Group):
     answer_seconds: float = Field(
         10,
         ge=0.1,
+        le=A_DAY,
         description="The longest a first ring waits for an answer; less where answers come soon. Each rung doubles it.",
     )
     again: int = Field(

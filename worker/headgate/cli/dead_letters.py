@@ -1,5 +1,6 @@
 """`headgate dead-letters`: what was set aside, and the way back."""
 
+import sys
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
@@ -108,8 +109,10 @@ def show(dead_letter: int, *, json: bool = False, common: Common = Common()) -> 
 @app.command
 def replay(
     *, filters: Filters = Filters(), dry_run: bool = False, json: bool = False, common: Common = Common()
-) -> None:
+) -> int:
     """Send dead letters again, as new arrivals.
+
+    Exits with 1 if some could not be sent, or if there are too many for one call.
 
     Args:
         filters: which.
@@ -118,19 +121,27 @@ def replay(
 
     """
     filters.require()
+    selection = filters.selection()
     with open_app(common.settings()) as opened:
         require_pipeline(opened, filters.pipeline)
-        done = send_again(opened, filters.selection(), dry_run=dry_run)
+        total = count_dead_letters(opened.database, selection)
+        done = send_again(opened, selection, dry_run=dry_run)
     rows = [
         {
             "arrival": each.replay_of,
             "name": each.name,
             "records": each.records or "the whole file",
-            "goes_as": "(dry run)" if each.arrival_id is None else each.arrival_id,
+            "goes_as": each.arrival_id or ("left out" if each.left_out else "(dry run)"),
         }
         for each in done
     ]
     print_json(rows) if json else print_table(rows, empty="No open dead letter is like that.")
+    out = [each for each in done if each.left_out]
+    for each in out:
+        sys.stderr.write(f"headgate: left out: {each.left_out}\n")
+    if total > selection.limit:
+        sys.stderr.write(f"headgate: {total - selection.limit:,} more are open: run the same command again.\n")
+    return int(bool(out) or total > selection.limit)
 
 
 @app.command
@@ -148,7 +159,7 @@ def discard(
     filters.require()
     with open_app(common.settings()) as opened:
         require_pipeline(opened, filters.pipeline)
-        ids = [each.dead_letter_id for each in opened.dead_letters.find(filters.selection())]
+        ids = opened.dead_letters.ids(filters.selection())
         number = len(ids) if dry_run else opened.dead_letters.discard(ids)
     if json:
         print_json({"discarded": number, "dry_run": dry_run})

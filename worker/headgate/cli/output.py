@@ -1,6 +1,7 @@
 """What commands print: tables for people, JSON for scripts."""
 
 import json
+import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,9 +23,15 @@ def console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=WHOLE)
 
 
-def print_json(value: object) -> None:
-    """Print a value as JSON: one document, stable keys without spaces."""
-    json.dump(_keys(value), sys.stdout, indent=2, default=str, ensure_ascii=False)
+def print_json(value: object, *, ours: bool = True) -> None:
+    """Print a value as JSON: one document, stable keys without spaces.
+
+    Args:
+        value: what to print; numbers that JSON has not, such as NaN, become text.
+        ours: whether the keys are ours; those of a user's data are kept as they are.
+
+    """
+    json.dump(_plain(value, ours=ours), sys.stdout, indent=2, default=str, ensure_ascii=False, allow_nan=False)
     sys.stdout.write("\n")
 
 
@@ -123,11 +130,16 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _keys(value: object) -> object:
+def _plain(value: object, *, ours: bool) -> object:
     match value:
         case Mapping():
-            return {str(name).replace(" ", "_"): _keys(each) for name, each in value.items()}
+            return {
+                str(name).replace(" ", "_") if ours else str(name): _plain(each, ours=ours)
+                for name, each in value.items()
+            }
         case list() | tuple():
-            return [_keys(each) for each in value]
+            return [_plain(each, ours=ours) for each in value]
+        case float() if not math.isfinite(value):
+            return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN")  # as PostgreSQL says it
         case _:
             return value

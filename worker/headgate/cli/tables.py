@@ -31,7 +31,7 @@ def rows(pipeline: str, *, last: PositiveInt = 10, json: bool = False, common: C
         with opened.database.transaction() as connection:
             found = newest_rows(connection, sink, last)
     if json:
-        print_json(found)
+        print_json(found, ours=False)
         return
     out = console()
     # Print values as the table has them: a year is not 2,013, and a null is not an empty text.
@@ -43,7 +43,8 @@ def rows(pipeline: str, *, last: PositiveInt = 10, json: bool = False, common: C
         out.print(table(texts))
     else:
         for each in texts:
-            out.print(Text(f"row {each['row']} of arrival {each['arrival']}", "bold cyan"))
+            *_, arrival, row = each.values()
+            out.print(Text(f"row {row} of arrival {arrival}", "bold cyan"))
             print_record(each)
     out.print(f"\nThe newest {count(len(found), 'row')} of {sink}.")
 

@@ -19,7 +19,7 @@ log = structlog.get_logger()
 def parse_portion(bench: Workbench, number: int, arrivals: Sequence[ClaimedArrival]) -> list[Chunk]:
     """Parse some of a claim's arrivals into chunks; an arrival's chunks are in the order of its rows."""
     folder = bench.folder / str(number)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     readable = {arrival.arrival_id: partial(bench.readable, arrival) for arrival in arrivals}
     parsed = parse(readable, bench.pipeline, bench.app.limits, folder)
     bench.rejected |= parsed.rejected

@@ -25,7 +25,7 @@ from headgate.flows.stages import show
 from headgate.flows.trouble import warn
 from headgate.flows.waiting import Waiting
 from headgate.flows.work import work
-from headgate.flows.workbench import Workbench, laid_out
+from headgate.flows.workbench import Workbench, cleared_after
 from headgate.ledger.holding import Holding
 from headgate.model import Claim
 from headgate.operations.dead_letter_copies import send_copies
@@ -188,9 +188,10 @@ class Stream:
         self.rhythm.add([each.arrived_at for each in claim.arrivals if each.arrived_at], idle)
         folder = self.app.settings.places.work / self.holder / str(self.report.claims)
         bench = Workbench(self.app, self.pipeline, claim, folder, self._sink, dry_run=self.asked.dry_run)
-        await self._through_the_stages(bench)
-        self.report.add(bench)
-        warn(bench)
+        with cleared_after(bench):
+            await self._through_the_stages(bench)
+            self.report.add(bench)  # a dry run reports records from the claim's files
+            warn(bench)
         if not self.asked.dry_run:
             await asyncio.to_thread(self._hold.see, self.report.error, fenced=self.report.fenced)
             await self._settled()
@@ -206,8 +207,7 @@ class Stream:
         if self._is_shown(bench.claim):
             self._do_behind("show", show(bench, course))
         try:
-            with laid_out(bench):  # on a full disk it fails: then all arrivals are put back
-                await work(bench, course)
+            await work(bench, course)
             if not bench.dry_run:
                 await asyncio.to_thread(put_back, bench)
             self.report.error = next(iter(bench.unread.values()), None)

@@ -142,11 +142,10 @@ def _origin(refusal: Refusal) -> tuple[int, int]:
 
 
 @contextmanager
-def laid_out(bench: Workbench) -> Iterator[Workbench]:
-    """Create the folder for a claim's files, and remove it afterwards."""
+def cleared_after(bench: Workbench) -> Iterator[None]:
+    """Remove the folder of a claim's files afterwards."""
     try:
-        bench.folder.mkdir(parents=True, exist_ok=True)
-        yield bench
+        yield
     finally:
         shutil.rmtree(bench.folder, ignore_errors=True)
 

@@ -153,6 +153,12 @@ class DeadLetters:
             rows = connection.execute(QUERIES["dead_letters"], asked).fetchall()
         return [_record(row) for row in rows]
 
+    def ids(self, selection: Selection) -> list[int]:
+        """Return the ids of all dead letters of a selection, whatever its limit."""
+        asked = {**asdict(selection), "ids": list(selection.ids) or None}
+        with self._database.transaction() as connection:
+            return [row["dead_letter_id"] for row in connection.execute(QUERIES["dead_letter_ids"], asked)]
+
     def count_beyond(self, selection: Selection) -> int:
         """Count the open dead letters that a selection leaves out only because of its `rounds`."""
         asked = {**asdict(selection), "ids": list(selection.ids) or None}

@@ -551,6 +551,16 @@ where (%(ids)s::bigint[] is null or d.dead_letter_id = any(%(ids)s))
   and (%(since)s::timestamptz is null or d.created_at >= %(since)s)
   and (%(rounds)s::int is null or headgate.rounds(d.arrival_id) < %(rounds)s);
 
+-- name: dead_letter_ids
+select d.dead_letter_id from headgate.dead_letter as d join headgate.arrival as a using (arrival_id)
+where (%(ids)s::bigint[] is null or d.dead_letter_id = any(%(ids)s))
+  and (%(pipeline)s::text is null or a.pipeline = %(pipeline)s)
+  and (%(arrival_id)s::bigint is null or d.arrival_id = %(arrival_id)s)
+  and (%(reason)s::text is null or d.reason = %(reason)s)
+  and (%(state)s::text is null or d.state = %(state)s)
+  and (%(since)s::timestamptz is null or d.created_at >= %(since)s)
+  and (%(rounds)s::int is null or headgate.rounds(d.arrival_id) < %(rounds)s);
+
 -- name: dead_letters_beyond
 -- How many open dead letters are left out because they were replayed too often.
 select count(*) as count from headgate.dead_letter as d join headgate.arrival as a using (arrival_id)

@@ -38,14 +38,16 @@ class Replay:
     name: str  # of the new arrival
     records: int  # 0: the whole arrival
     dead_letters: tuple[int, ...]
-    arrival_id: int | None = None  # of the new arrival; None while it is only planned
+    arrival_id: int | None = None  # of the new arrival; None while it is only planned, or if it is left out
+    left_out: str | None = None  # why these cannot be sent: their bytes are not there
 
 
 def replay(app: App, selection: Selection, *, dry_run: bool = False) -> list[Replay]:
     """Send the open dead letters of a selection again.
 
     Records of one arrival go together in a new arrival of the same format; a whole arrival goes with its kept file.
-    The new arrival and the closing of its dead letters are one transaction: a second call sends nothing twice.
+    The new arrival and the closing of its dead letters are one transaction: a second call sends nothing twice. Those
+    whose bytes are not there, such as a rejected link's, are left out and stay open.
 
     Args:
         app: the ledger, the pipelines and the spool.
@@ -53,7 +55,7 @@ def replay(app: App, selection: Selection, *, dry_run: bool = False) -> list[Rep
         dry_run: only say what would go.
 
     Raises:
-        NotFound: a rejected arrival's file is no longer where it was kept.
+        NotFound: all are left out; the text says why the first is.
         LedgerUnavailable: the database does not answer.
 
     """
@@ -61,10 +63,23 @@ def replay(app: App, selection: Selection, *, dry_run: bool = False) -> list[Rep
     done = []
     for _, group in groupby(sorted(letters, key=_together_order), key=_together):
         chosen = list(group)
-        sent = _plan(chosen) if dry_run else _send(app, chosen)
+        try:
+            sent = _checked(chosen) if dry_run else _send(app, chosen)
+        except NotFound as error:
+            sent = replace(_plan(chosen), left_out=str(error))
         if sent is not None:
             done.append(sent)
+    reasons = [each.left_out for each in done if each.left_out]
+    if reasons and len(reasons) == len(done):
+        raise NotFound(reasons[0])
     return done
+
+
+def _checked(letters: Sequence[DeadLetterRecord]) -> Replay:
+    """Plan, and make sure that the bytes of a whole file are there."""
+    if letters[0].original is None and _range(letters[0]) is None:
+        next(_kept(letters[0]), None)
+    return _plan(letters)
 
 
 def _together(letter: DeadLetterRecord) -> tuple[int, bool, str, bytes, int]:

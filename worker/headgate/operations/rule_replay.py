@@ -39,6 +39,7 @@ class Replayed:
 
     wanted: Wanted
     sent: tuple[Replay, ...]
+    left_out: tuple[Replay, ...]  # their bytes are not there
     left: int  # dead letters that were replayed `rounds` times before
 
     @property
@@ -52,6 +53,8 @@ class Replayed:
         if self.left:
             times = "once" if self.wanted.rounds == 1 else f"{self.wanted.rounds} times"
             left = f" {self.left} failed again after they were replayed {times}, and stay (`headgate dead-letters`)."
+        if self.left_out:
+            left += f" {_many(len(self.left_out), 'arrival')} cannot go again: {self.left_out[0].left_out}"
         if not self.sent:
             return f"Nothing to replay: there are no open dead letters {self.wanted.sentence()}.{left}"
         letters, arrivals = _many(self.letters, "dead letter"), _many(len(self.sent), "new arrival")
@@ -63,7 +66,7 @@ def replay_wanted(app: App, wanted: Wanted) -> Replayed:
 
     Raises:
         Misuse: the reason does not exist, or the time is not valid.
-        NotFound: a rejected arrival's file is no longer where it was kept.
+        NotFound: the bytes of all that is wanted are not there.
         LedgerUnavailable: the database does not answer.
 
     """
@@ -78,7 +81,8 @@ def replay_wanted(app: App, wanted: Wanted) -> Replayed:
     )
     sent = replay(app, chosen)
     left = app.dead_letters.count_beyond(chosen)
-    return Replayed(wanted, tuple(sent), left)
+    out = tuple(each for each in sent if each.left_out)
+    return Replayed(wanted, tuple(each for each in sent if not each.left_out), out, left)
 
 
 def _many(count: int, what: str) -> str:

@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ def send(  # noqa: PLR0913 - one an option of the command
     require_topic(settings, topic, create=create)
     with _progress(console) as progress, _opened(file, progress) as lines, open_sender(settings, topic) as sender:
         began = shown = time.monotonic()
-        key_of = _key(key, file, next(lines, b"") if file.name.endswith(CSV) else None)
+        key_of = _key(key, file, next(lines, b"") if file.name.lower().endswith(CSV) else None)
         for number, line in enumerate(filter(None, (line.rstrip(b"\r\n") for line in lines)), start=1):
             sender.send(line, key=key_of(number, line))
             now = time.monotonic()
@@ -95,13 +96,13 @@ def _opened(file: Path, progress: Progress) -> Iterator[Iterator[bytes]]:
         return
     task = progress.add_task(file.name, total=file.stat().st_size, acknowledged=0)
     with progress.open(file, "rb", task_id=task) as raw:
-        if not file.name.endswith(".gz"):
+        if not file.name.lower().endswith(".gz"):
             yield iter(raw)
             return
         with gzip.open(raw) as expanded:
             try:
                 yield iter(expanded)
-            except (gzip.BadGzipFile, EOFError) as error:
+            except (gzip.BadGzipFile, EOFError, zlib.error) as error:
                 raise Misuse(f"{file}: it is not a complete gzip file ({error}).") from error
 
 
@@ -110,6 +111,7 @@ def _key(name: str | None, file: Path, header: bytes | None) -> Key:
     if name is None:
         return lambda _, __: None
     if header is not None:
+        csv.field_size_limit(sys.maxsize)  # the library's own limit is 128 KB
         return partial(_column, file, _cells(header), name)
     return partial(_field, file, name)
 

@@ -1,5 +1,6 @@
 """What the ledger and the watched folders tell `headgate doctor`: who is at work, what stands still, and why."""
 
+import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import islice
@@ -126,8 +127,10 @@ def set_aside(found: Overview) -> Answer:
 
 def left_lying(app: App) -> list[tuple[Source, Answer]]:
     """The files of each watched folder that are not taken in, and why."""
+    overdue, paused = app.settings.listener.scan_seconds + UNANSWERED, app.sources.paused()
     return [
-        (source, _left(source, app.settings.listener.scan_seconds + UNANSWERED))
+        # Files of a paused source are not overdue: another check names the pause.
+        (source, _left(source, math.inf if (source.pipeline, source.name) in paused else overdue))
         for source in sources_of(app.pipelines, app.settings.inbox)
     ]
 

@@ -67,6 +67,12 @@ def _wanted(app: App, source: Source, became: list[str]) -> Explanation:
         return Explanation(
             taken=True, lines=[f"{source.pipeline} has taken it in, and leaves it where it is.", *became]
         )
+    if paused := app.sources.paused().get((source.pipeline, source.name)):
+        line = (
+            f"{source.pipeline} would take it in, but its source {source.name} is paused, by {paused.by} "
+            f"({paused.reason}); `headgate sources resume {source.pipeline} {source.name}` takes it in again."
+        )
+        return Explanation(taken=False, lines=[line, *became])
     found = look(app.settings, app.database)
     if not found.alive("listener"):
         return Explanation(

@@ -16,7 +16,8 @@ def newest_rows(connection: psycopg.Connection[DictRow], name: str, last: int) -
         last: at most this many rows.
 
     Returns:
-        For each row, its columns, and its origin as `arrival` and `row`; no rows if the table does not exist yet.
+        For each row, its columns, and last its origin as `arrival` and `row`, or as `_arrival_id` and `_row` where the
+        table has columns of these names; no rows if the table does not exist yet.
 
     """
     schema, _, bare = name.rpartition(".")
@@ -29,8 +30,8 @@ def newest_rows(connection: psycopg.Connection[DictRow], name: str, last: int) -
     return [
         {
             **{column: value for column, value in row.items() if column not in (ARRIVAL, ROW)},
-            "arrival": row[ARRIVAL],
-            "row": row[ROW],
+            "arrival" if "arrival" not in row else ARRIVAL: row[ARRIVAL],
+            "row" if "row" not in row else ROW: row[ROW],
         }
         for row in connection.execute(statement)
     ]
