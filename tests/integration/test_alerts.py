@@ -321,7 +321,7 @@ def test_an_alert_reaches_a_webhook_and_a_mailbox_once_when_it_breaks_and_once_w
     wait_until(lambda: len(inbox.subjects) == len(receiver.got) == 2, within=120)
     assert inbox.subjects[1] == receiver.got[1]["subject"] == "plain: source-silent plain is over"
     assert receiver.got[1]["body"].startswith("plain sends again. It was broken since 20")
-    assert stand.sql("select count(*) from headgate.notice where sent_at is null") == [{"count": 0}]
+    wait_until(lambda: stand.sql("select count(*) from headgate.notice where sent_at is null") == [{"count": 0}])
     assert (len(inbox.subjects), len(receiver.got)) == (2, 2)
 
 

@@ -194,7 +194,8 @@ def test_a_holder_hears_of_what_arrives(ledger: Arrivals, claims: Claims) -> Non
     with claims.holding("run", told.append):
         wait_until(lambda: told == [""])
         ledger.open([arrival()])
-        wait_until(lambda: told == ["", "orders"])
+        wait_until(lambda: "orders" in told)  # after another "" if the session was lost
+    assert set(told) == {"", "orders"}
 
 
 def test_how_long_rings_usually_wait_is_known_after_a_few(database: Database, rings: Rings) -> None:

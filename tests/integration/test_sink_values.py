@@ -1,6 +1,6 @@
 """What a frame holds is what the table holds, type by type."""
 
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 
 import dataframely as dy
@@ -215,6 +215,39 @@ def test_a_reference_is_read_whole(database: Database) -> None:
         connection.execute("insert into ref.airlines values ('AA', null), ('BB', 7)")
         found = read_reference(connection, "ref.airlines")
     assert found.rows() == [("AA", None), ("BB", 7)]
+
+
+def test_a_reference_is_read_with_the_types_of_its_table_even_if_it_is_empty(database: Database) -> None:
+    with database.transaction() as connection:
+        connection.execute(
+            "create table ref_all (code varchar(3), seats smallint, rate real, price numeric, tax numeric(6,3), "
+            "day date, at timestamptz, clock time, raw bytea, id uuid, net inet, every interval, tags text[], ok bool)"
+        )
+        empty = read_reference(connection, "ref_all")
+        connection.execute(
+            "insert into ref_all values ('AA', 1, 1.1, 1.2345, 0.5, '2026-01-02', '2026-01-02 03:04+05', '01:02:03.5',"
+            " 'a', '00000000-0000-0000-0000-00000000000a', '10.0.0.1', '1 mon 2 days', '{x,y}', true)"
+        )
+        connection.execute("insert into ref_all (code) values (null)")
+        found = read_reference(connection, "ref_all")
+    assert [name for name, dtype in empty.schema.items() if dtype == pl.String()] == [
+        *("code", "id", "net", "every", "tags")
+    ]
+    assert found.row(0) == (
+        *("AA", 1, 1.1, Decimal("1.2345"), Decimal("0.5"), date(2026, 1, 2)),
+        *(datetime(2026, 1, 1, 22, 4, tzinfo=UTC), time(1, 2, 3, 500_000), b"a"),
+        *("00000000-0000-0000-0000-00000000000a", "10.0.0.1/32", "1 mon 2 days", "{x,y}", True),
+    )
+    assert found.row(1) == (None,) * found.width
+    assert {name for name in found.columns if found.schema[name] != empty.schema[name]} <= {"price", "tax"}
+
+
+@pytest.mark.parametrize("value", ["date 'infinity'", "'NaN'::numeric", "timestamp '0044-03-15 BC'", "1e40::numeric"])
+def test_a_reference_with_a_value_that_cannot_be_held_says_what_to_do(database: Database, value: str) -> None:
+    with database.transaction() as connection:
+        connection.execute(f"create table ref_odd as select 1 as key, {value} as odd".encode())
+        with pytest.raises(SinkRefused, match=r"^Look-up table ref_odd: .*casts the column to text\.$"):
+            read_reference(connection, "ref_odd")
 
 
 def test_a_reference_that_is_not_there_says_what_to_do(database: Database) -> None:

@@ -377,6 +377,35 @@ async def test_an_overlong_log_is_set_aside_at_start(tmp_path: Path, monkeypatch
     assert (tmp_path / "a child.log.1").read_text() == "more than ten characters"
 
 
+async def test_a_log_that_gets_overlong_is_set_aside_while_its_child_writes_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_module, "LOG_LIMIT", 10)
+    log, seen = tmp_path / "a child.log", tmp_path / "set-aside"
+    program = f"""
+import pathlib, time
+print("more than ten characters", flush=True)
+while not pathlib.Path({str(seen)!r}).exists():
+    time.sleep(0.01)
+print("new", flush=True)
+"""
+    lines: list[str] = []
+    async with Supervisor(on_line=lambda _, line: lines.append(line)) as supervisor:
+        await supervisor.start(child(tmp_path, program + FOREVER))
+        await wait_until_async(lambda: log.exists() and (tmp_path / "a child.log.1").exists() and log.read_text() == "")
+        seen.touch()
+        await wait_until_async(lambda: "new" in lines)
+    assert (log.read_text(), lines) == ("new\n", ["more than ten characters", "new"])
+    assert (tmp_path / "a child.log.1").read_text() == "more than ten characters\n"
+
+
+async def test_of_a_long_log_only_the_end_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "WORDS_LIMIT", 12)
+    one = child(tmp_path, FOREVER)
+    one.log.write_text("first\nsecond\nthird\n")
+    assert (one.last_words(0), one.words(14), one.words(10_000)) == (["econd", "third"], "hird", "econd\nthird")
+
+
 async def test_lines_can_be_watched_as_they_come(tmp_path: Path) -> None:
     lines: list[tuple[str, str]] = []
     (tmp_path / "a child.log").write_text("old\n")

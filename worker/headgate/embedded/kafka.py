@@ -102,8 +102,13 @@ class EmbeddedKafka:
             HeadgateError: the jars cannot be fetched, the data folder cannot be formatted, or `stop` was set.
 
         """
-        stop = stop or threading.Event()
         self.require_tools()
+        try:
+            self._prepare(stop or threading.Event())
+        except OSError as error:
+            raise HeadgateError(f"Kafka's folder {self.folder} cannot be prepared ({error}).") from error
+
+    def _prepare(self, stop: threading.Event) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self._jars.exists():
             self._fetch(stop)
@@ -230,10 +235,17 @@ def _require_java() -> None:
 
     """
     try:
-        done = subprocess.run(["java", "-version"], check=False, capture_output=True, text=True, env=_environment())  # noqa: S607 - the user's own java
-    except FileNotFoundError as error:
-        message = f"Kafka needs Java {JAVA} or newer, and there is no java: {INSTEAD}."
-        raise Misuse(message) from error
+        done = subprocess.run(
+            ["java", "-version"],  # noqa: S607 - the user's own java
+            check=False,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=_environment(),
+        )
+    except OSError as error:
+        missing = "there is no java" if isinstance(error, FileNotFoundError) else f"java cannot be started ({error})"
+        raise Misuse(f"Kafka needs Java {JAVA} or newer, and {missing}: {INSTEAD}.") from error
     found = re.search(r'version "(\d+)', done.stderr)
     if found is None or int(found[1]) < JAVA:
         said = (done.stderr.splitlines() or ["nothing"])[0]

@@ -31,7 +31,7 @@ from headgate.errors import HeadgateError, Misuse
 logger = structlog.get_logger()
 
 READY_POLL = 0.05  # seconds
-LOOK_AFTER_WARDEN = 1.0  # seconds between two checks that it lives
+LOOK_AFTER = 1.0  # seconds between two checks that the warden lives, and that no log is overlong
 # Seconds before a dead child is restarted; doubles while it keeps dying soon. The longest is short, because what it
 # needs may be back at any moment.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
@@ -99,7 +99,7 @@ class Supervisor:
     async def __aenter__(self) -> Self:
         """Start the warden, which ends the children if this process is killed."""
         self._warden = self._start_warden()
-        self._guard = asyncio.create_task(self._keep_warden(), name="keep the warden")
+        self._guard = asyncio.create_task(self._look_after(), name="look after the warden and logs")
         return self
 
     async def __aexit__(
@@ -306,22 +306,29 @@ class Supervisor:
             env={},
         )
 
-    async def _keep_warden(self) -> None:
-        """Restart the warden when it was killed, and tell it what runs."""
+    async def _look_after(self) -> None:
+        """Restart the warden when it was killed, and set overlong logs aside."""
         while True:
-            await asyncio.sleep(LOOK_AFTER_WARDEN)
+            await asyncio.sleep(LOOK_AFTER)
             if self._warden is not None and self._warden.poll() is not None:
-                logger.warning("The warden died and is started again.", action="restart", code=self._warden.returncode)
-                if self._warden.stdin is not None:
-                    with contextlib.suppress(BrokenPipeError):
-                        self._warden.stdin.close()
-                try:
-                    self._warden = self._start_warden()
-                except OSError as error:  # no memory, for example
-                    logger.warning("The warden cannot be started.", action="restart", error=str(error))
-                    continue
-                for group, how in self._told.items():
-                    self._write("started", group, *how)
+                self._renew_warden(self._warden)
+            for running in self._running:
+                with contextlib.suppress(OSError):  # a full disk, for example
+                    running.child.trim_log()
+
+    def _renew_warden(self, dead: "subprocess.Popen[str]") -> None:
+        """Restart the warden, and tell it what runs."""
+        logger.warning("The warden died and is started again.", action="restart", code=dead.returncode)
+        if dead.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                dead.stdin.close()
+        try:
+            self._warden = self._start_warden()
+        except OSError as error:  # no memory, for example
+            logger.warning("The warden cannot be started.", action="restart", error=str(error))
+            return
+        for group, how in self._told.items():
+            self._write("started", group, *how)
 
     def _tell(self, word: str, group: int, *how: float) -> None:
         """Report what runs to the warden, and in the record for whoever finds it."""
@@ -365,6 +372,8 @@ async def _follow(child: Child, began: int, on_line: Callable[[str, str], None])
         log.seek(began)
         rest = b""
         while True:
+            if os.fstat(log.fileno()).st_size < log.tell():  # it was emptied
+                log.seek(0)
             *lines, rest = (rest + log.read()).split(b"\n")
             for line in lines:
                 on_line(child.name, line.decode(errors="replace"))

@@ -13,6 +13,7 @@ import structlog
 from prefect.settings import PREFECT_WORKER_HEARTBEAT_SECONDS
 from prefect.workers.process import ProcessWorker
 
+from headgate.execution.draining import drained, lower
 from headgate.settings import Settings
 
 LONGEST_PAUSE = 2.0  # seconds between two tries when the server is unavailable
@@ -34,8 +35,7 @@ async def work(settings: Settings, stop: asyncio.Event, kind: type[ProcessWorker
 
     """
     chosen = settings.worker
-    flag = settings.draining
-    flag.unlink(missing_ok=True)
+    lower(settings.draining)
     async with kind(
         work_pool_name=chosen.pool,
         work_queues=[queue],
@@ -50,11 +50,8 @@ async def work(settings: Settings, stop: asyncio.Event, kind: type[ProcessWorker
             asyncio.create_task(_again(worker.sync_with_backend, PREFECT_WORKER_HEARTBEAT_SECONDS.value(), stop)),
         ]
         await asyncio.gather(*loops)
-        flag.touch()
-        try:
+        with drained(settings.draining):
             return await _drained(worker, chosen.grace_seconds)
-        finally:
-            flag.unlink(missing_ok=True)
 
 
 async def _again(do: Callable[[], Awaitable[object]], pause: float, stop: asyncio.Event) -> None:

@@ -7,6 +7,7 @@ import structlog
 from prefect.workers.process import ProcessWorker
 
 from headgate.execution import PRELOAD, process
+from headgate.execution.draining import drained, lower
 from headgate.forking import fork_server
 from headgate.private_names import Use, usable
 from headgate.settings import Settings
@@ -58,15 +59,12 @@ async def work(settings: Settings, stop: asyncio.Event, queue: str) -> bool:
     from headgate.execution.warm import WarmWorker  # noqa: PLC0415 - another Prefect may lack what it imports
 
     chosen = settings.worker
-    settings.draining.unlink(missing_ok=True)
+    lower(settings.draining)
     worker = WarmWorker(work_pool_name=chosen.pool, work_queues=[queue], limit=chosen.limit, prefetch_seconds=1)
     worker.preload = PRELOAD
     worker.modules = (settings.pipelines.partition(":")[0],)
     async with worker:
         log.info("worker at work", action="work", pool=chosen.pool, queue=queue, limit=chosen.limit)
         await serve(worker, stop, pause=timedelta(seconds=chosen.query_seconds))
-        settings.draining.touch()  # runs leave after the claim in hand
-        try:
+        with drained(settings.draining):
             return await drain(worker, grace=timedelta(seconds=chosen.grace_seconds))
-        finally:
-            settings.draining.unlink(missing_ok=True)

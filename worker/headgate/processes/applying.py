@@ -42,8 +42,8 @@ class Applying:
         """Apply, unless that was just done; return whether it is running."""
         if self._process is None:
             return time.monotonic() >= self._not_before and self._begin()
-        code = self._process.poll()
-        if code is None and time.monotonic() - self._began < LONGEST:
+        code, latest = self._process.poll(), self._began + LONGEST
+        if code is None and time.monotonic() < latest:
             return True
         self.end()
         if code == WITHOUT_RULES:
@@ -52,8 +52,9 @@ class Applying:
             told = f"`headgate {' '.join(self._command)}` failed and is tried again"
             log.warning(told, action="repair", code=code)
         done = code in {0, WITHOUT_RULES}
-        self._not_before = time.monotonic() + (AFTER_SUCCESS if done else AFTER_FAILURE)
-        return False
+        # Its end may be seen much later, when something is missing again: then the next one begins at once.
+        self._not_before = min(time.monotonic(), latest) + (AFTER_SUCCESS if done else AFTER_FAILURE)
+        return time.monotonic() >= self._not_before and self._begin()
 
     @property
     def busy(self) -> bool:

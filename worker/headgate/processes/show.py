@@ -89,8 +89,9 @@ async def _show(  # noqa: PLR0913 - the command's options, passed on
                         demonstrate(running.settings, running.broker, console, samples=demo)
                     )
                 found = await _watch(database, since, stop, console, coming=coming if exit_when_idle else None)
-            rings = await asyncio.to_thread(ring_counts, database)
-        console.print(f"Rings repeated: {rings.again}; runs dispatched without an automation: {rings.direct}")
+            with suppress(LedgerUnavailable):
+                rings = await asyncio.to_thread(ring_counts, database)
+                console.print(f"Rings repeated: {rings.again}; runs dispatched without an automation: {rings.direct}")
         console.print("Stopping; runs in hand are finished first ...")
     console.print("Stopped.")
     return 1 if exit_when_idle and any(each.rejected or each.held or each.under_way for each in found) else 0
