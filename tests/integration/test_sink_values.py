@@ -221,22 +221,23 @@ def test_a_reference_is_read_with_the_types_of_its_table_even_if_it_is_empty(dat
     with database.transaction() as connection:
         connection.execute(
             "create table ref_all (code varchar(3), seats smallint, rate real, price numeric, tax numeric(6,3), "
-            "day date, at timestamptz, clock time, raw bytea, id uuid, net inet, every interval, tags text[], ok bool)"
+            "day date, at timestamptz, clock time, raw bytea, id uuid, net inet, every interval, tags text[], "
+            "ok bool, nights int[])"
         )
         empty = read_reference(connection, "ref_all")
         connection.execute(
             "insert into ref_all values ('AA', 1, 1.1, 1.2345, 0.5, '2026-01-02', '2026-01-02 03:04+05', '01:02:03.5',"
-            " 'a', '00000000-0000-0000-0000-00000000000a', '10.0.0.1', '1 mon 2 days', '{x,y}', true)"
+            " 'a', '00000000-0000-0000-0000-00000000000a', '10.0.0.1', '1 mon 2 days', '{x,y}', true, '{1,null}')"
         )
         connection.execute("insert into ref_all (code) values (null)")
         found = read_reference(connection, "ref_all")
     assert [name for name, dtype in empty.schema.items() if dtype == pl.String()] == [
-        *("code", "id", "net", "every", "tags")
+        *("code", "id", "net", "every", "tags", "nights")
     ]
     assert found.row(0) == (
         *("AA", 1, 1.1, Decimal("1.2345"), Decimal("0.5"), date(2026, 1, 2)),
         *(datetime(2026, 1, 1, 22, 4, tzinfo=UTC), time(1, 2, 3, 500_000), b"a"),
-        *("00000000-0000-0000-0000-00000000000a", "10.0.0.1/32", "1 mon 2 days", "{x,y}", True),
+        *("00000000-0000-0000-0000-00000000000a", "10.0.0.1/32", "1 mon 2 days", '["x","y"]', True, "[1,null]"),
     )
     assert found.row(1) == (None,) * found.width
     assert {name for name in found.columns if found.schema[name] != empty.schema[name]} <= {"price", "tax"}

@@ -1,6 +1,7 @@
 """Reference tables for look-ups."""
 
 from collections.abc import Mapping
+from typing import LiteralString
 
 import polars as pl
 import psycopg
@@ -24,6 +25,8 @@ _TYPES: Mapping[str, pl.DataType] = {
     "timestamptz": pl.Datetime("us", "UTC"),
     "bytea": pl.Binary(),
 }
+_ARRAY = "array"
+_READ: Mapping[str, LiteralString] = {_ARRAY: "to_json({})::text"}
 _DIGITS = 38  # of a polars Decimal
 
 
@@ -36,7 +39,8 @@ def read_reference(connection: Connection[DictRow], table: str) -> pl.DataFrame:
 
     Returns:
         The rows. Types follow from the table's, so an empty table has them too: `numeric` is a Decimal of as many
-        decimal places as the values have, and what has no counterpart (uuid, inet, interval, arrays) is text.
+        decimal places as the values have, and what has no counterpart (uuid, inet, interval, jsonb) is text, an
+        array is JSON.
 
     Raises:
         SinkRefused: the table does not exist, we may not read it, or it has a value that cannot be held, such as the
@@ -47,10 +51,9 @@ def read_reference(connection: Connection[DictRow], table: str) -> pl.DataFrame:
     try:
         with connection.cursor(row_factory=tuple_row) as cursor:
             columns = cursor.execute(sql.SQL("select * from {} limit 0").format(name)).description or ()
-            types = {column.name: connection.adapters.types.get(column.type_code) for column in columns}
-            kinds = {column: found.name if found else "" for column, found in types.items()}
+            kinds = {column.name: _kind(connection, column.type_code) for column in columns}
             wanted = sql.SQL(", ").join(
-                sql.SQL("{}" if kind in _TYPES else "{}::text").format(sql.Identifier(column))
+                sql.SQL(_READ.get(kind, "{}" if kind in _TYPES else "{}::text")).format(sql.Identifier(column))
                 for column, kind in kinds.items()
             )
             rows = cursor.execute(sql.SQL("select {} from {}").format(wanted, name)).fetchall()
@@ -65,6 +68,12 @@ def read_reference(connection: Connection[DictRow], table: str) -> pl.DataFrame:
         raise SinkRefused(
             f"{_told(table, error)}; correct the value, or look up in a view that casts the column to text."
         ) from error
+
+
+def _kind(connection: Connection[DictRow], oid: int) -> str:
+    """Return the name of a type, or "array", or "" if psycopg does not know it."""
+    found = connection.adapters.types.get(oid)  # an array is found by the type of its elements
+    return "" if found is None else found.name if found.oid == oid else _ARRAY
 
 
 def _exact(numbers: pl.Series) -> pl.Series:
