@@ -14,7 +14,8 @@ from headgate.reconcile.directory import Directory
 from headgate.reconcile.rule import essence
 from headgate.reconcile.rule_deployments import RULES as FOR_RULES
 from headgate.reconcile.server import opened
-from headgate.settings import Settings, WorkerSettings
+from headgate.setting_groups import WorkerSettings
+from headgate.settings import Settings
 from prefect.events.schemas.automations import AutomationCore
 from rules import client_of
 

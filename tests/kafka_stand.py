@@ -11,7 +11,7 @@ from harness import wait_until
 from headgate.ledger import Cursors, Database
 from headgate.listeners.topics.listener import KafkaListener
 from headgate.pipeline import Pipeline, Table, Topic
-from headgate.settings import KafkaSettings
+from headgate.setting_groups import KafkaSettings
 
 
 class Row(dy.Schema):

@@ -20,7 +20,7 @@ import psutil
 import psycopg
 from bench import Bench, report
 from bench_kafka import bodies
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from harness import open_folder, wait_until
@@ -223,8 +223,11 @@ def _check(ledger: Ledger, dropped: int) -> None:
 def _make_topic(admin: AdminClient) -> bool:
     try:
         admin.create_topics([NewTopic(TOPIC, 1, 1)])[TOPIC].result(5)
-    except KafkaException:
+    except TimeoutError:  # it may be made all the same, after the answer was awaited
         return False
+    except KafkaException as error:
+        failed: KafkaError = error.args[0]
+        return failed.code() == KafkaError.TOPIC_ALREADY_EXISTS
     return True
 
 

@@ -18,7 +18,8 @@ from headgate.app import App, open_app
 from headgate.operations.swallowed import Swallowed, sentence, swallowed
 from headgate.operations.watch import look, watched
 from headgate.pipeline import DiskAlmostFull, SourceSilent, WorkerGone
-from headgate.settings import AlertsSettings, Settings, WorkerSettings
+from headgate.setting_groups import AlertsSettings, WorkerSettings
+from headgate.settings import Settings
 from pydantic import SecretStr
 from rules_stand import emit
 from specimens import arrival, part

@@ -11,7 +11,8 @@ from headgate.pipeline import Cron, Every, Pipeline, Rate, Table
 from headgate.reconcile.apply import apply
 from headgate.reconcile.declared import Declared, Rules
 from headgate.reconcile.rule_deployments import RULES
-from headgate.settings import Settings, WorkerSettings
+from headgate.setting_groups import WorkerSettings
+from headgate.settings import Settings
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from specimens import pipeline
 

@@ -27,7 +27,8 @@ from headgate.pipeline import Folder, Pipeline, Table
 from headgate.records.batch import ARRIVAL, ROW, Limits
 from headgate.records.letters import letters_of
 from headgate.records.parsing import Spooled, parse
-from headgate.sinks.postgres import Connection, PostgresSink
+from headgate.sinks.postgres import PostgresSink
+from headgate.sinks.table import Connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import Object, loads, same, text_of

@@ -20,6 +20,7 @@ from headgate.ledger import Arrivals, Claims, Database, Homes, Rings
 from headgate.ledger.queries import QUERIES
 from headgate.listeners.files.spool import Spool
 from headgate.model import FilePosition, NewArrival, Places, State
+from headgate.records.chunk import SMALL
 from headgate.settings import Settings
 from headgate.sinks.postgres import PostgresSink
 from specimens import arrival, pipeline
@@ -311,9 +312,19 @@ def test_a_bytes_place_that_is_away_rejects_nothing_and_uses_no_attempt(app: App
     assert held.attempt == 1
 
 
-@pytest.mark.parametrize("when", ["before it is read", "before it is committed"])
-def test_a_home_that_vanishes_in_mid_run_costs_its_files_nothing_but_time(app: App, when: str) -> None:
+@pytest.mark.parametrize(
+    ("when", "small", "then"),
+    [
+        ("before it is read", SMALL, State.RETRY),
+        ("before it is committed", 0, State.RETRY),  # from a file of the home
+        ("before it is committed", SMALL, State.DONE),  # from memory
+    ],
+)
+def test_a_home_that_vanishes_in_mid_run_costs_its_files_nothing_but_time(
+    app: App, when: str, small: int, then: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As a volume that is unmounted: each file waits with all its attempts, and is done once the home is back."""
+    monkeypatch.setattr("headgate.records.chunk.SMALL", small)
     home, away = app.settings.home, app.settings.home.with_name("away")
     new = [arrival(name=f"{number}.csv", size=len(b"id\n0\n")) for number in range(3)]
     for number, each in enumerate(new):
@@ -343,12 +354,13 @@ def test_a_home_that_vanishes_in_mid_run_costs_its_files_nothing_but_time(app: A
                 put_back(bench)
 
     work(vanishes=True)
-    assert {each.state for each in app.arrivals.find()} == {State.RETRY}
+    assert {each.state for each in app.arrivals.find()} == {then}
     shutil.rmtree(home, ignore_errors=True)  # a volume is mounted over what lies there
     away.rename(home)
     with app.database.transaction() as connection:
         connection.execute("update headgate.arrival set due_at = now()")
-    work(vanishes=False)
+    if then is State.RETRY:
+        work(vanishes=False)
     assert {(each.state, each.rows_persisted) for each in app.arrivals.find()} == {(State.DONE, 1)}
 
 

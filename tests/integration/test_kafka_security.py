@@ -19,7 +19,7 @@ from headgate.errors import HeadgateError, KafkaUnavailable
 from headgate.kafka.clients import open_admin, open_consumer
 from headgate.kafka.connection import client_options, librdkafka_options
 from headgate.kafka.ranges import open_reader
-from headgate.settings import KafkaSettings
+from headgate.setting_groups import KafkaSettings
 from kafka import KafkaProducer, TopicPartition
 from topics import position, publish
 

@@ -26,7 +26,7 @@ from headgate.listeners.files.inspection import files_beneath
 from headgate.listeners.files.source import Source
 from headgate.model import ArrivalRecord, NewArrival, Opened, Places, Reason
 from headgate.pipeline import Folder, Marker, Pipeline, Quiet, Table
-from headgate.settings import ListenerSettings
+from headgate.setting_groups import ListenerSettings
 from watchdog.utils import BaseThread
 
 BYTES = b"id\n1\n"

@@ -20,7 +20,8 @@ from headgate.model import Envelope, NewArrival, RangePosition
 from headgate.operations.dead_letter_copies import send_copies
 from headgate.operations.replay import replay
 from headgate.records.messages import envelope
-from headgate.settings import KafkaSettings, RecordsSettings, Settings
+from headgate.setting_groups import KafkaSettings, RecordsSettings
+from headgate.settings import Settings
 from headgate.sinks.postgres import PostgresSink
 from pydantic import SecretStr
 from topics import position, publish

@@ -19,7 +19,7 @@ from headgate.kafka.seeking import SeekingReader
 from headgate.model import RangePosition, Reason
 from headgate.records.batch import ROW
 from headgate.records.messages import Header, Unreadable, envelope
-from headgate.settings import KafkaSettings
+from headgate.setting_groups import KafkaSettings
 from topics import position, publish, topic_id
 
 

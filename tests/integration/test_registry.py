@@ -14,7 +14,7 @@ from headgate.errors import BadSettings, KafkaUnavailable
 from headgate.kafka.registry import open_schemas
 from headgate.pipeline import Avro
 from headgate.records.binary_values import Schemas, avro_parser
-from headgate.settings import KafkaSettings
+from headgate.setting_groups import KafkaSettings
 from pydantic import SecretStr
 
 PLACE = {"type": "record", "name": "shop.Place", "fields": [{"name": "city", "type": "string"}]}

@@ -12,7 +12,7 @@ from headgate import automation, block, deployment
 from headgate.errors import BadRule, NotFound
 from headgate.reconcile import adopt as adopting
 from headgate.reconcile.rule import essence
-from headgate.settings import WorkerSettings
+from headgate.setting_groups import WorkerSettings
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from prefect.automations import Automation

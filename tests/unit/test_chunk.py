@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from headgate.model import DeadLetter, Fault, Reason, Stage
 from headgate.records.batch import number_rows
-from headgate.records.chunk import Chunk, Extent
+from headgate.records.chunk import SMALL, Chunk, Extent
 from headgate.records.letters import letter_frame, letters_of
 
 
@@ -17,7 +17,7 @@ def letter(row: int) -> DeadLetter:
 
 
 def chunk(folder: Path) -> Chunk:
-    return Chunk(rows=folder / "0.rows", letters=folder / "0.letters", extents=(Extent(7, 2, ended=True, records=2),))
+    return Chunk(file=folder / "0", extents=(Extent(7, 2, ended=True, records=2),))
 
 
 def test_dead_letters_come_back_as_they_went(tmp_path: Path) -> None:
@@ -50,10 +50,15 @@ def test_each_record_that_was_read_is_a_row_or_a_dead_letter_or_skipped_or_its_a
     assert [(number, error.reason) for number, error in found.items()] == ([] if right else [(7, Reason.MISCOUNTED)])
 
 
-def test_rows_come_back_typed_and_can_be_replaced_by_richer_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize("small", [0, SMALL])
+def test_rows_come_back_typed_and_can_be_replaced_by_richer_ones(
+    tmp_path: Path, small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headgate.records.chunk.SMALL", small)
     made = chunk(tmp_path)
     made.write_rows(number_rows(pl.DataFrame({"a": [1, None]}, schema={"a": pl.Int16}), 7, 1))
     richer = made.read_rows().with_columns(b=pl.lit("x"))
     made.write_rows(richer)
     assert made.read_rows().equals(richer)
     assert made.read_rows().schema["a"] == pl.Int16()
+    assert [path.name for path in tmp_path.iterdir()] == ([] if small else ["0.rows"])

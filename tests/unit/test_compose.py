@@ -8,7 +8,8 @@ from typing import cast
 from headgate.cli import app
 from headgate.embedded.kafka import PROPERTIES
 from headgate.processes.up import HAND_BACK
-from headgate.settings import Settings, WorkerSettings
+from headgate.setting_groups import WorkerSettings
+from headgate.settings import Settings
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from headgate.errors import BadSettings
 from headgate.kafka.connection import client_options, librdkafka_options
-from headgate.settings import KafkaSettings
+from headgate.setting_groups import KafkaSettings
 from pydantic import SecretStr
 
 PASSWORD = SecretStr("wonder-land")

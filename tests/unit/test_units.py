@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from headgate.cli import app
 from headgate.processes.up import HAND_BACK
-from headgate.settings import Settings, WorkerSettings
+from headgate.setting_groups import WorkerSettings
+from headgate.settings import Settings
 from ruamel.yaml import YAML
 
 INFRA = Path(__file__).parents[2] / "infra"

@@ -159,7 +159,7 @@ class App:
         known = ", ".join(pipeline.name for pipeline in self.pipelines)
         raise BadPipeline(f"There is no pipeline {name!r} in {self.settings.pipelines}; there are: {known}.")
 
-    @property
+    @cached_property
     def limits(self) -> Limits:
         """The limits on what is read."""
         given = self.settings.records

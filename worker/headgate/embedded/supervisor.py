@@ -7,11 +7,8 @@ moment, it must not die of a broken pipe.
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +23,7 @@ from headgate.embedded import warden
 from headgate.embedded.child import Child
 from headgate.embedded.process import Process, execute, fork
 from headgate.embedded.vitals import Vitals
+from headgate.embedded.ward import Ward
 from headgate.errors import HeadgateError, Misuse
 
 logger = structlog.get_logger()
@@ -86,19 +84,16 @@ class Supervisor:
         self._on_restart = on_restart
         self._on_trouble = on_trouble
         self._on_line = on_line
-        self._holding = () if holding is None else (holding,)
-        self._record = record
+        self._ward = Ward(() if holding is None else (holding,), record)
         self._forks = forks
         self._running: list[_Running] = []
         self._display: set[asyncio.Task[None]] = set()
         self._groups: dict[int, asyncio.Task[None]] = {}
-        self._told: warden.Groups = {}
-        self._warden: subprocess.Popen[str] | None = None
         self._guard: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Start the warden, which ends the children if this process is killed."""
-        self._warden = self._start_warden()
+        self._ward.start()
         self._guard = asyncio.create_task(self._look_after(), name="look after the warden and logs")
         return self
 
@@ -181,16 +176,11 @@ class Supervisor:
         self._display.clear()
         if self._guard is not None:
             self._guard.cancel()
-        if self._warden is not None and self._warden.stdin is not None:
-            self._warden.kill()  # it has nothing left to do
-            await asyncio.to_thread(self._warden.wait)
-            self._warden.stdin.close()
-        if self._record is not None:
-            self._record.unlink(missing_ok=True)
+        await asyncio.to_thread(self._ward.close)
 
     async def _spawn(self, child: Child) -> Process:
         def known(pid: int) -> None:
-            self._tell("started", pid, child.stop_signal, child.grace, child.tier)
+            self._ward.started(pid, child.stop_signal, child.grace, child.tier)
 
         process = await (fork if self._forks and child.shares else execute)(child, known)
         self._groups[process.pid] = asyncio.create_task(self._clear(child, process), name=f"clear {child.name}")
@@ -200,7 +190,7 @@ class Supervisor:
         """Give processes that a child left running its grace to finish, then kill them."""
         await process.wait()
         await asyncio.to_thread(warden.end_group, process.pid, None, child.grace)
-        self._tell("ended", process.pid)
+        self._ward.ended(process.pid)
         del self._groups[process.pid]
 
     async def _keep(self, running: _Running) -> None:
@@ -294,62 +284,14 @@ class Supervisor:
             await asyncio.to_thread(warden.end_group, process.pid, child.stop_signal, child.grace)
             await process.wait()
 
-    def _start_warden(self) -> "subprocess.Popen[str]":
-        return subprocess.Popen(  # noqa: S603 - our own script
-            [sys.executable, "-I", "-S", warden.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-            pass_fds=self._holding,
-            env={},
-        )
-
     async def _look_after(self) -> None:
         """Restart the warden when it was killed, and set overlong logs aside."""
         while True:
             await asyncio.sleep(LOOK_AFTER)
-            if self._warden is not None and self._warden.poll() is not None:
-                self._renew_warden(self._warden)
+            self._ward.look()
             for running in self._running:
                 with contextlib.suppress(OSError):  # a full disk, for example
                     running.child.trim_log()
-
-    def _renew_warden(self, dead: "subprocess.Popen[str]") -> None:
-        """Restart the warden, and tell it what runs."""
-        logger.warning("The warden died and is started again.", action="restart", code=dead.returncode)
-        if dead.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                dead.stdin.close()
-        try:
-            self._warden = self._start_warden()
-        except OSError as error:  # no memory, for example
-            logger.warning("The warden cannot be started.", action="restart", error=str(error))
-            return
-        for group, how in self._told.items():
-            self._write("started", group, *how)
-
-    def _tell(self, word: str, group: int, *how: float) -> None:
-        """Report what runs to the warden, and in the record for whoever finds it."""
-        if word == "started":
-            self._told[group] = (int(how[0]), how[1], int(how[2]))
-        else:
-            self._told.pop(group, None)
-        self._write(word, group, *how)
-        if self._record is not None:
-            try:
-                warden.write_record(self._record, self._told)
-            except OSError as error:
-                logger.warning("The record of what runs cannot be written.", action="start", error=str(error))
-
-    def _write(self, word: str, group: int, *how: float) -> None:
-        if self._warden is None or self._warden.stdin is None:
-            message = "A supervisor is used as `async with Supervisor() as supervisor`."
-            raise HeadgateError(message)
-        with contextlib.suppress(BrokenPipeError, ValueError):  # it was killed: the next warden is told everything
-            self._warden.stdin.write(json.dumps([word, group, *how]) + "\n")
-            self._warden.stdin.flush()
 
 
 def _pauses() -> Iterator[float]:

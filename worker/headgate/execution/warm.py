@@ -25,7 +25,7 @@ from headgate.execution.reclaim import Place
 from headgate.execution.serving import drain, serve
 from headgate.execution.stream import CANCELLING, SUSPENDED, listen
 from headgate.execution.warm_process import Warm
-from headgate.settings import WorkerSettings
+from headgate.setting_groups import WorkerSettings
 
 DEPLOYMENT_HOLDS = 5.0  # seconds that a deployment is cached
 TELL_AGAIN = 1.0  # seconds until the place of a run is told again, if the server did not take it

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
-import structlog
 
 from headgate.flows.workbench import Workbench
 from headgate.model import Stage
@@ -13,8 +12,6 @@ from headgate.records.chunk import Chunk
 from headgate.records.enrichment import enrich, load_reference
 from headgate.records.letters import letter_frame
 from headgate.sinks.reference import read_reference
-
-log = structlog.get_logger()
 
 
 def load_references(bench: Workbench) -> Mapping[str | Path, pl.DataFrame]:
@@ -38,5 +35,5 @@ def enrich_chunk(bench: Workbench, chunk: Chunk) -> Chunk:
     chunk.write_rows(richer)
     chunk.add_letters(letters)
     bench.reach(Stage.ENRICH)
-    log.info("enriched", action="enrich", rows=richer.height, refused=letters.height)
+    bench.say("enriched", action="enrich", rows=richer.height, refused=letters.height)
     return chunk

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from functools import partial
 
-import structlog
-
 from headgate.crashpoint import crashpoint
 from headgate.flows.workbench import Workbench
 from headgate.model import ClaimedArrival, Stage
@@ -12,8 +10,6 @@ from headgate.records.chunk import Chunk
 from headgate.records.parsing import parse
 
 PORTION = 8 * 1024 * 1024  # bytes; a smaller portion costs more than it saves
-
-log = structlog.get_logger()
 
 
 def parse_portion(bench: Workbench, number: int, arrivals: Sequence[ClaimedArrival]) -> list[Chunk]:
@@ -25,7 +21,7 @@ def parse_portion(bench: Workbench, number: int, arrivals: Sequence[ClaimedArriv
     bench.rejected |= parsed.rejected
     bench.unread |= parsed.unread
     bench.reach(Stage.PARSE)
-    log.info(
+    bench.say(
         "parsed",
         action="parse",
         portion=number,

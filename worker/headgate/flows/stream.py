@@ -182,12 +182,20 @@ class Stream:
     async def _work_on(self, claim: Claim) -> None:
         if self.pipeline.start.parks:
             self._start = claim.start_id
-        log.info("claimed", action="claim", arrivals=len(claim.arrivals), size=claim.size)
         crashpoint("run.after-claim")
         idle = timedelta(seconds=self.app.settings.worker.wait_seconds)
         self.rhythm.add([each.arrived_at for each in claim.arrivals if each.arrived_at], idle)
         folder = self.app.settings.places.work / self.holder / str(self.report.claims)
-        bench = Workbench(self.app, self.pipeline, claim, folder, self._sink, dry_run=self.asked.dry_run)
+        bench = Workbench(
+            self.app,
+            self.pipeline,
+            claim,
+            folder,
+            self._sink,
+            dry_run=self.asked.dry_run,
+            shown=self._is_shown(claim),
+        )
+        bench.say("claimed", action="claim", arrivals=len(claim.arrivals), size=claim.size)
         with cleared_after(bench):
             await self._through_the_stages(bench)
             self.report.add(bench)  # a dry run reports records from the claim's files
@@ -204,7 +212,7 @@ class Stream:
     async def _through_the_stages(self, bench: Workbench) -> None:
         """Work on a claim, and make sure that each of its arrivals is accounted for."""
         course = Course()
-        if self._is_shown(bench.claim):
+        if bench.shown:
             self._do_behind("show", show(bench, course))
         try:
             await work(bench, course)

@@ -13,6 +13,7 @@ from operator import attrgetter
 from pathlib import Path
 
 import polars as pl
+import structlog
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging.handlers import APILogHandler
 
@@ -30,6 +31,8 @@ from headgate.records.letters import Group
 from headgate.records.parsing import Readable, Spooled
 from headgate.settings import Settings
 from headgate.sinks.postgres import PostgresSink
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -58,6 +61,7 @@ class Workbench:
     folder: Path  # for the chunks' files
     sink: PostgresSink
     dry_run: bool = False
+    shown: bool = True  # whether the UI shows its stages
     stage: Stage = Stage.PARSE  # the current stage, recorded if the attempt fails
     chunks: list[Chunk] = field(default_factory=list)
     rejected: dict[int, ArrivalRejected] = field(default_factory=dict)  # by arrival
@@ -80,6 +84,10 @@ class Workbench:
     def dead(self) -> bool:
         """Whether any dead letters were committed."""
         return any(counts.dead for counts in self.counts.values())
+
+    def say(self, event: str, **keys: object) -> None:
+        """Log a step of the work; at DEBUG if the stages are not shown, or a stream would log each file four times."""
+        (log.info if self.shown else log.debug)(event, **keys)
 
     def reach(self, stage: Stage) -> None:
         """Record that work of a stage ended now; the last call counts."""

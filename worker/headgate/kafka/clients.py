@@ -11,7 +11,7 @@ from kafka.net.compat import KafkaNetClient
 from headgate.errors import KafkaUnavailable
 from headgate.kafka.connection import client_options
 from headgate.kafka.refusal import explain, noting_refusals
-from headgate.settings import KafkaSettings
+from headgate.setting_groups import KafkaSettings
 
 BOOTSTRAP = 10_000  # milliseconds; a request to stop may wait this long at most
 CLOSING = 2_000  # milliseconds

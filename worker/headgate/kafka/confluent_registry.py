@@ -7,7 +7,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, Schema
 
 from headgate.errors import BadSettings, KafkaUnavailable
 from headgate.records.binary_values import Schemas
-from headgate.settings import KafkaSettings
+from headgate.setting_groups import KafkaSettings
 
 WITHIN = 10  # seconds, for one answer
 NOT_FOUND = 404

@@ -9,7 +9,7 @@ import re
 from pydantic import SecretStr
 
 from headgate.errors import BadSettings
-from headgate.settings import KafkaSettings
+from headgate.setting_groups import KafkaSettings
 
 CLIENT_ID = "headgate"
 REQUEST_WITHIN = 30_000  # ms

@@ -12,7 +12,7 @@ from headgate.kafka.clients import open_admin, open_consumer
 from headgate.kafka.seeking import BadBatch, Fetched, OffsetGone
 from headgate.model import RangePosition
 from headgate.records.messages import block
-from headgate.settings import KafkaSettings
+from headgate.setting_groups import KafkaSettings
 
 AT_ONCE = 10_000  # messages
 WAIT_MS = 1000

@@ -10,7 +10,7 @@ from kafka.errors import ClusterAuthorizationFailedError, KafkaError, LeaderNotA
 from headgate.errors import KafkaUnavailable
 from headgate.kafka import epochs
 from headgate.kafka.clients import Watch, kafka_errors, open_admin, open_consumer, unwatched
-from headgate.settings import KafkaSettings
+from headgate.setting_groups import KafkaSettings
 
 PATIENCE = 5_000  # milliseconds to wait for offsets of all partitions
 SHORT = 1_000  # milliseconds, for one topic's offsets once the request for all of them has failed

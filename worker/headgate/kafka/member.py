@@ -10,7 +10,7 @@ from kafka.admin import MemberToRemove
 from headgate.errors import KafkaUnavailable
 from headgate.kafka.clients import Watch, kafka_errors, open_admin, open_consumer
 from headgate.kafka.lookup import Lookup, Part
-from headgate.settings import KafkaSettings
+from headgate.setting_groups import KafkaSettings
 
 TURN = 100  # milliseconds between two checks of the partitions' ends
 JOINING = 1_000  # milliseconds, while no partition is ours

@@ -21,7 +21,7 @@ from headgate.errors import CopyRefused, KafkaUnavailable
 from headgate.kafka.connection import client_options
 from headgate.model import Envelope
 from headgate.records.messages import Header
-from headgate.settings import KafkaSettings
+from headgate.setting_groups import KafkaSettings
 
 # For these errors, another attempt gets the same answer. A missing permission is not one of them: it may be granted.
 REFUSED = (

@@ -16,7 +16,7 @@ from headgate.model import RangePosition, Reason
 from headgate.records.batch import ROW, Batch, Original
 from headgate.records.decoding import Decoder
 from headgate.records.messages import ENDING, Unreadable
-from headgate.settings import KafkaSettings
+from headgate.setting_groups import KafkaSettings
 
 
 class RangeReader(Protocol):

@@ -16,7 +16,7 @@ from kafka.errors import (
 )
 
 from headgate.errors import HeadgateError
-from headgate.settings import KafkaSettings
+from headgate.setting_groups import KafkaSettings
 
 # The answer of a broker that requires a certificate, when it got none, or one that it does not trust.
 ALERT = re.compile(r"ALERT_\w*CERTIFICATE|ALERT_UNKNOWN_CA")

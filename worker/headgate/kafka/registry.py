@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from headgate.errors import BadSettings
 from headgate.records.binary_values import Schemas
-from headgate.settings import KafkaSettings
+from headgate.setting_groups import KafkaSettings
 
 
 def open_schemas(settings: KafkaSettings) -> Schemas | None:

@@ -10,7 +10,7 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLarg
 
 from headgate.errors import KafkaUnavailable, NotFound, SinkRefused
 from headgate.kafka.clients import kafka_errors, open_admin, open_producer
-from headgate.settings import KafkaSettings
+from headgate.setting_groups import KafkaSettings
 
 UNDER_WAY = 16 * 1024**2  # bytes that may wait for their acknowledgment; kafka-python itself sets no limit
 BATCH = 256 * 1024  # bytes

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from headgate.errors import Misuse
 from headgate.kafka.sending import open_sender, require_topic
-from headgate.settings import KafkaSettings
+from headgate.setting_groups import KafkaSettings
 
 STANDARD_INPUT = Path("-")
 SHOWN_EVERY = 0.1  # seconds

@@ -142,4 +142,4 @@ def number_rows(frame: pl.DataFrame, arrival_id: int, rows: pl.Series | int) -> 
 
     """
     numbers = pl.int_range(rows, rows + frame.height, dtype=pl.Int64) if isinstance(rows, int) else rows.cast(pl.Int64)
-    return frame.with_columns(pl.lit(arrival_id, dtype=pl.Int64).alias(ARRIVAL), numbers.alias(ROW))
+    return frame.with_columns_seq(pl.lit(arrival_id, dtype=pl.Int64).alias(ARRIVAL), numbers.alias(ROW))

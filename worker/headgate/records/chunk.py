@@ -1,10 +1,10 @@
 """Chunks: records of a claim that are committed together, kept in files between the stages of a run.
 
-Stages pass files instead of values, so that a stage holds one chunk in memory and not the whole claim, and so that
-Prefect never sees a row.
+Files, so that a stage holds one chunk in memory and not the whole claim. What is small stays in memory: for a file of
+100 rows, files would be a third of the work on it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +12,8 @@ import polars as pl
 from headgate.errors import ArrivalRejected
 from headgate.model import Reason
 from headgate.records.batch import ARRIVAL, ROW
+
+SMALL = 1024**2  # bytes; a claim has few frames that are not larger, because chunks are filled up
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,37 +29,46 @@ class Extent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """Records committed together: typed rows in one file, dead letters in another."""
+    """Records committed together: typed rows, keys of rows to delete, and dead letters."""
 
-    rows: Path  # Arrow IPC
-    letters: Path  # Arrow IPC, one row a dead letter
-    deletes: Path | None = None  # Arrow IPC, the keys of rows to delete; None if there are none
+    file: Path  # where large frames go, each with an ending of its own, as Arrow IPC
     extents: tuple[Extent, ...]
+    _frames: dict[str, pl.DataFrame | Path] = field(default_factory=dict)
 
     def read_rows(self) -> pl.DataFrame:
         """Read the typed rows, with the origin columns."""
-        return pl.read_ipc(self.rows)
+        return self._read("rows")
 
     def write_rows(self, frame: pl.DataFrame) -> None:
         """Write rows, replacing those that were there."""
-        frame.write_ipc(self.rows)
+        self._write("rows", frame)
 
     def read_deletes(self) -> pl.DataFrame:
-        """Read the keys of rows to delete, typed, with the origin columns."""
-        return pl.DataFrame() if self.deletes is None else pl.read_ipc(self.deletes)
+        """Read the keys of rows to delete, typed, with the origin columns; an empty frame if there are none."""
+        return self._read("deletes") if "deletes" in self._frames else pl.DataFrame()
 
     def write_deletes(self, frame: pl.DataFrame) -> None:
         """Write the keys of rows to delete."""
-        if self.deletes is not None:
-            frame.write_ipc(self.deletes)
+        self._write("deletes", frame)
 
     def read_letters(self) -> pl.DataFrame:
         """Read the dead letters so far, in the form of `headgate.records.letters`."""
-        return pl.read_ipc(self.letters)
+        return self._read("letters")
 
     def write_letters(self, letters: pl.DataFrame) -> None:
         """Write dead letters, replacing those that were there."""
-        letters.write_ipc(self.letters)
+        self._write("letters", letters)
+
+    def _read(self, name: str) -> pl.DataFrame:
+        place = self._frames[name]
+        return pl.read_ipc(place) if isinstance(place, Path) else place
+
+    def _write(self, name: str, frame: pl.DataFrame) -> None:
+        place: pl.DataFrame | Path = frame
+        if frame.estimated_size() > SMALL:
+            place = self.file.with_suffix(f".{name}")
+            frame.write_ipc(place)
+        self._frames[name] = place
 
     def add_letters(self, letters: pl.DataFrame) -> None:
         """Add dead letters to those that are there."""

@@ -147,7 +147,7 @@ class _Table:
             )
         except (UnicodeError, pl.exceptions.PolarsError):
             return None
-        return frame.select(self.columns) if frame.height == lines else None
+        return frame[self.columns] if frame.height == lines else None
 
     def exact(self, block: Block, records: Records, first: int) -> Iterator[Batch]:
         """Parse a block record by record, in portions: each record is many objects until it is in a frame."""

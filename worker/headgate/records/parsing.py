@@ -239,9 +239,7 @@ class _Gathering:
         batches = [batch for share in self._shares.values() for batch in share.batches]
         deletes = [batch.deletes for batch in batches if batch.deletes is not None]
         chunk = Chunk(
-            rows=self._folder / f"{number}.rows",
-            letters=self._folder / f"{number}.letters",
-            deletes=self._folder / f"{number}.deletes" if deletes else None,
+            file=self._folder / str(number),
             extents=tuple(
                 Extent(arrival_id, share.last_row, ended=share.ended, records=share.records, skipped=share.skipped)
                 for arrival_id, share in self._shares.items()

@@ -1,11 +1,10 @@
 """The file listener: looks at what the watches report, scans for what they miss, and takes in complete files."""
 
 import errno
-import fcntl
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,7 +15,8 @@ from time import monotonic, time
 import structlog
 
 from headgate.errors import HomeUnavailable, LedgerUnavailable, WrongDatabase
-from headgate.home import Mark
+from headgate.listeners.files.alone import alone_on
+from headgate.listeners.files.beat import Beat
 from headgate.listeners.files.disk import folder_beneath
 from headgate.listeners.files.inspection import files_beneath, inspect
 from headgate.listeners.files.intake import Found, Intake
@@ -31,7 +31,7 @@ from headgate.listeners.files.watch import Watch
 from headgate.model import Places
 from headgate.pipeline import Pipeline
 from headgate.pulse import Pulse
-from headgate.settings import ListenerSettings
+from headgate.setting_groups import ListenerSettings
 
 TURN = 0.5  # seconds; the longest time between two checks of the watches and of the request to stop
 AFTER_FAILURE = 2.0  # seconds
@@ -79,8 +79,7 @@ class FileListener:
         self._pulse = pulse or Pulse()
         self._untaken = Untaken()
         self._homes = homes
-        self._beat_every = lease.total_seconds() / 3
-        self._lost: HomeUnavailable | None = None  # the error of the last beat
+        self._beat_every = lease / 3
         self._trouble = ""
         self._sources = sources_of(pipelines, inbox)
         self._places = places
@@ -114,7 +113,7 @@ class FileListener:
             while not self._stop.is_set():
                 try:
                     # Lock again each time: another folder, with another lock, may be mounted now.
-                    with self._alone() as alone:
+                    with alone_on(self._places.spool, self._stop) as alone:
                         if alone:
                             self._serve()
                 except (HomeUnavailable, LedgerUnavailable) as error:
@@ -136,10 +135,11 @@ class FileListener:
         self._next_scan = 0.0
         self._left.clear()  # look again at files that an outage kept from being opened
         recovered = False
-        with self._beating():
+        with Beat(self._homes, self._beat_every) as beat:
             while not self._stop.is_set():
                 try:
-                    self._look_at_home(mark)
+                    self._homes.look(mark)
+                    beat.look()
                     if not recovered:
                         self._intake.recover(self._sources)
                         recovered = True
@@ -151,38 +151,6 @@ class FileListener:
                 except Exception:
                     log.exception("listener failed; it goes on", action="listen")
                     self._stop.wait(AFTER_FAILURE)
-
-    def _look_at_home(self, mark: Mark) -> None:
-        self._homes.look(mark)
-        if self._lost is not None:
-            raise self._lost
-
-    @contextmanager
-    def _beating(self) -> Iterator[None]:
-        """Record, from a thread, that the home is served, and at the end that it no longer is."""
-        over = threading.Event()
-        self._lost = None
-
-        def beat() -> None:
-            while not over.wait(self._beat_every):
-                try:
-                    self._homes.beat()
-                except LedgerUnavailable:
-                    continue
-                except HomeUnavailable as error:
-                    self._lost = error
-                except Exception:
-                    log.exception("beat failed; tried again", action="beat")
-
-        thread = threading.Thread(target=beat, name="beat", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-            with suppress(HomeUnavailable, LedgerUnavailable):
-                self._homes.leave()
 
     def _tell(self, trouble: str) -> None:
         """Log once what keeps files from being taken in, and once that it is over."""
@@ -324,34 +292,6 @@ class FileListener:
                     self._left[key] = stamp
                 complete.append(Found(source, path, stamp, _clock(now - sighting.seen)))
         return complete
-
-    @contextmanager
-    def _alone(self) -> Iterator[bool]:
-        """Wait until no other listener works on this spool; yield False if asked to stop before that.
-
-        Raises:
-            HomeUnavailable: the spool cannot be created or written.
-
-        """
-        try:
-            self._places.spool.mkdir(parents=True, exist_ok=True)
-            file = (self._places.spool / ".listener.lock").open("w")
-        except OSError as error:
-            raise HomeUnavailable(f"{self._places.spool} cannot be written ({error.strerror}); mend that.") from error
-        with file as lock:
-            told = False
-            while not self._stop.is_set():
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    if not told:
-                        log.info("another listener is at work; waiting to take over", action="listen")
-                        told = True
-                    self._stop.wait(TURN)
-                else:
-                    yield True
-                    return
-            yield False
 
 
 def _clock(ago: float) -> datetime:

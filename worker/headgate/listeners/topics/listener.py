@@ -19,7 +19,7 @@ from headgate.ledger import Cursors
 from headgate.listeners.topics.range_cutter import Cutting
 from headgate.listeners.topics.stall_guard import Watchdog
 from headgate.pipeline import Pipeline
-from headgate.settings import KafkaSettings
+from headgate.setting_groups import KafkaSettings
 
 REFRESH = 2.0  # seconds between two refreshes of topics and cursors
 LEDGER_AWAY = 1.0  # seconds between two tries while the database is unavailable
