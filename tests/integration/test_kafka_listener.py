@@ -401,7 +401,8 @@ def test_while_the_database_is_away_nothing_is_cut_and_the_place_in_the_group_is
 ) -> None:
     topic = kafka.topic()
     name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
-    with capture_logs() as logs, listening(reach(kafka, group=topic), cursors, [of_topics(Topic(topic))]):
+    settings = reach(kafka, group=topic).model_copy(update={"session_seconds": 6.0})  # less may pass on a busy machine
+    with capture_logs() as logs, listening(settings, cursors, [of_topics(Topic(topic))]):
         publish(kafka, topic, 2)
         await_covered(topic, 2)
         before = members(kafka, topic)
