@@ -11,7 +11,7 @@ import polars as pl
 
 from headgate.errors import ArrivalRejected
 from headgate.model import Reason
-from headgate.records.batch import ARRIVAL, ROW
+from headgate.records.batch import ARRIVAL, CELL_BYTES, ROW
 
 SMALL = 1024**2  # bytes; a claim has few frames that are not larger, because chunks are filled up
 
@@ -65,7 +65,8 @@ class Chunk:
 
     def _write(self, name: str, frame: pl.DataFrame) -> None:
         place: pl.DataFrame | Path = frame
-        if frame.estimated_size() > SMALL:
+        # A column of nulls has no size, and takes memory all the same once it is written.
+        if max(frame.estimated_size(), CELL_BYTES * frame.height * frame.width) > SMALL:
             place = self.file.with_suffix(f".{name}")
             frame.write_ipc(place)
         self._frames[name] = place
