@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import Stand
 from playwright.sync_api import Locator, Page, TimeoutError, expect  # noqa: A004 - it is what playwright raises
 
 EXECUTABLE = "/usr/bin/chromium"  # Debian's
@@ -33,6 +34,11 @@ class Clicked:
     resource: str
     flow: str  # and deployment: ours have one name
     parameters: Mapping[str, str] | None = None  # templates
+
+
+def ui(stand: Stand) -> str:
+    """The address of the older UI; the newer one is below /v2."""
+    return stand.services.prefect().api_url.removesuffix("/api")
 
 
 def build_in_v2(page: Page, ui: str, rule: Clicked, shots: Shots) -> None:

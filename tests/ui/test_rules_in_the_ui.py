@@ -1,57 +1,15 @@
 """A person clicks rules together in Prefect's UIs; bad rows are dropped; each rule's run does what was asked."""
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-from harness import Services, Stand, open_folder, wait_until
-from pages import EXECUTABLE, PATIENCE, Clicked, Shots, build_in_v1, build_in_v2
-from playwright.sync_api import Page, sync_playwright
-from rules_stand import arrivals, declare, drop, runs_of
+from harness import Stand, wait_until
+from pages import Clicked, Shots, build_in_v1, build_in_v2, ui
+from playwright.sync_api import Page
+from rules_stand import arrivals, drop, runs_of
 
 REPLAY = "replay-dead-letters"
 DEAD_LETTERED = "headgate.rows.dead-lettered"
 FINISHED = "Finished in state Completed('Replayed 3 dead letters"
-
-
-@pytest.fixture(scope="module")
-def installed(services: Services) -> Iterator[Stand]:
-    """Two pipelines, applied; a listener and a worker are at work."""
-    services.prefect()
-    with open_folder("headgate-ui-") as folder:
-        stand = Stand(services, folder, services.fresh_database())
-        try:
-            declare(stand, flights="", weather="")
-            stand.run("apply")
-            stand.start("listen")
-            stand.start("work")
-            wait_until((stand.inbox / "weather").is_dir)
-            yield stand
-        finally:
-            stand.close()
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    """A tab of a real browser."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 1280, "height": 1000})
-        tab.set_default_timeout(PATIENCE)
-        yield tab
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def shots(tmp_path_factory: pytest.TempPathFactory) -> Shots:
-    """Pictures for docs/, if they are asked for by HEADGATE_SHOTS."""
-    return Shots(Path(os.environ.get("HEADGATE_SHOTS") or tmp_path_factory.mktemp("shots")))
-
-
-def ui(stand: Stand) -> str:
-    return stand.services.prefect().api_url.removesuffix("/api")
 
 
 def automation(stand: Stand, name: str) -> dict[str, Any]:
