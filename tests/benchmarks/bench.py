@@ -56,7 +56,11 @@ class Bench:
         self.inbox = folder / "inbox"
         self._taken = 0
         self._command = [sys.executable, "-m", "headgate", "up", *options]
-        ours = {name: value for name, value in os.environ.items() if not name.startswith(("HEADGATE_", "PREFECT_"))}
+        ours = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("HEADGATE_", "PREFECT_")) or name == "HEADGATE_PREFECT_INTERNALS"
+        }
         self.env = {
             **ours,
             **(env or {}),

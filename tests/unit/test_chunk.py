@@ -17,7 +17,7 @@ def letter(row: int) -> DeadLetter:
 
 
 def chunk(folder: Path) -> Chunk:
-    return Chunk(file=folder / "0", extents=(Extent(7, 2, ended=True, records=2),))
+    return Chunk(file=folder / "0", alone=True, extents=(Extent(7, 2, ended=True, records=2),))
 
 
 def test_dead_letters_come_back_as_they_went(tmp_path: Path) -> None:
@@ -62,6 +62,14 @@ def test_rows_come_back_typed_and_can_be_replaced_by_richer_ones(
     assert made.read_rows().equals(richer)
     assert made.read_rows().schema["a"] == pl.Int16()
     assert [path.name for path in tmp_path.iterdir()] == ([] if small else ["0.rows"])
+
+
+def test_chunks_that_are_not_alone_go_to_files_or_the_letters_of_a_large_file_would_fill_the_memory(
+    tmp_path: Path,
+) -> None:
+    made = replace(chunk(tmp_path), alone=False)
+    made.write_letters(letter_frame([letter(1)]))
+    assert [path.name for path in tmp_path.iterdir()] == ["0.letters"]
 
 
 def test_many_rows_of_nulls_go_to_a_file_because_they_have_no_size_and_take_memory(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Chunks: records of a claim that are committed together, kept in files between the stages of a run.
 
-Files, so that a stage holds one chunk in memory and not the whole claim. What is small stays in memory: for a file of
-100 rows, files would be a third of the work on it.
+Files, so that a stage holds one chunk in memory and not the whole claim. If a portion of a claim is one chunk, what is
+small stays in memory: for a file of 100 rows, files would be a third of the work on it.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from headgate.errors import ArrivalRejected
 from headgate.model import Reason
 from headgate.records.batch import ARRIVAL, CELL_BYTES, ROW
 
-SMALL = 1024**2  # bytes; a claim has few frames that are not larger, because chunks are filled up
+SMALL = 1024**2  # bytes; a smaller frame of a chunk that is alone stays in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Chunk:
 
     file: Path  # where large frames go, each with an ending of its own, as Arrow IPC
     extents: tuple[Extent, ...]
+    alone: bool = False  # whether its portion of the claim has no other chunk
     _frames: dict[str, pl.DataFrame | Path] = field(default_factory=dict)
 
     def read_rows(self) -> pl.DataFrame:
@@ -66,7 +67,8 @@ class Chunk:
     def _write(self, name: str, frame: pl.DataFrame) -> None:
         place: pl.DataFrame | Path = frame
         # A column of nulls has no size, and takes memory all the same once it is written.
-        if max(frame.estimated_size(), CELL_BYTES * frame.height * frame.width) > SMALL:
+        size = max(frame.estimated_size(), CELL_BYTES * frame.height * frame.width)
+        if not self.alone or size > SMALL:
             place = self.file.with_suffix(f".{name}")
             frame.write_ipc(place)
         self._frames[name] = place

@@ -148,7 +148,7 @@ def parse(
             wasted += time.monotonic() - began
         else:
             gathering.end(arrival_id, last_row)
-    gathering.write()
+    gathering.write(last=True)
     return parsed
 
 
@@ -231,8 +231,8 @@ class _Gathering:
         share = self._shares.setdefault(arrival_id, _Share())
         share.last_row, share.ended = last_row, True
 
-    def write(self) -> None:
-        """Validate what is gathered, and write it as a chunk."""
+    def write(self, *, last: bool = False) -> None:
+        """Validate what is gathered, and write it as a chunk; after the last one, nothing more comes."""
         if not self._shares:
             return
         number = len(self._parsed.chunks)
@@ -240,6 +240,7 @@ class _Gathering:
         deletes = [batch.deletes for batch in batches if batch.deletes is not None]
         chunk = Chunk(
             file=self._folder / str(number),
+            alone=last and number == 0,
             extents=tuple(
                 Extent(arrival_id, share.last_row, ended=share.ended, records=share.records, skipped=share.skipped)
                 for arrival_id, share in self._shares.items()
